@@ -1,0 +1,73 @@
+// Package remote is the near end of a helper: it defines what it needs of a
+// connection, puts the helper on the target, shakes hands with it and speaks
+// the wire protocol.
+package remote
+
+import (
+	"context"
+	"io"
+)
+
+// Conn runs programs on a target as the account that logged in. runner/sshconn
+// and runner/local provide it. A Conn may be used by several goroutines.
+type Conn interface {
+	// Start runs command through the account's login shell, whatever shell that
+	// is, so callers keep commands to words that every shell reads alike. The
+	// context ends the process early; it does not end the Conn.
+	Start(ctx context.Context, command string) (Process, error)
+	// Close ends the connection and every process started over it.
+	Close() error
+	// Describe says where the connection leads and who logged in.
+	Describe() Endpoint
+}
+
+// Process is one program on the target. Close must be called in the end; it
+// follows the ladder of closing input, waiting, signalling and hanging up, so
+// that it returns within its own time limits whatever the far end does.
+type Process interface {
+	Stdin() io.WriteCloser
+	Stdout() io.Reader
+	Stderr() io.Reader
+	// Wait returns the exit status when the process has ended; -1 with an error
+	// when it ended without one (a lost connection, a signal).
+	Wait() (status int, err error)
+	Close() error
+}
+
+// Endpoint says where a connection leads.
+type Endpoint struct {
+	Host    string // the name in the inventory
+	Address string // host:port, or "local"
+	User    string // who logged in
+	Via     string // the jump hosts, joined by " > ", or empty
+	Local   bool
+}
+
+// Unreachable is the error of a host that no rung of its ladder could reach. It
+// says nothing about the state of the host.
+type Unreachable struct {
+	Host string
+	Err  error
+	Hint string // what to try next, or empty
+}
+
+func (e *Unreachable) Error() string { return "cannot reach " + e.Host + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Unreachable) Unwrap() error { return e.Err }
+
+// HostKey is the error of a host whose key is unknown or has changed.
+type HostKey struct {
+	Host        string
+	Address     string
+	Fingerprint string // SHA256:… of the key that was offered
+	Changed     bool   // known under another key: never overridable
+	File        string // the known_hosts file that was read
+}
+
+func (e *HostKey) Error() string {
+	if e.Changed {
+		return "the host key of " + e.Host + " (" + e.Address + ") has changed to " + e.Fingerprint + ", " + e.File + " knows another"
+	}
+	return "the host key of " + e.Host + " (" + e.Address + ") is not known: " + e.Fingerprint
+}
