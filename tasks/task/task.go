@@ -1,0 +1,271 @@
+// Package task is the contract of task modules: what a module is made of, how it
+// sees a host, and how its parameters are described and decoded.
+//
+// A module brings one thing on a host into a state. It is a struct of functions,
+// [Def], over two types: P is what a playbook asks for, S is what the host has.
+//
+//	Observe  reads the host; its Reader has no method that writes
+//	Diff     is pure: what differs between P and S
+//	Apply    makes the changes through a Writer
+//	Undo     takes back what commands did; everything else the journal takes back
+//
+// No module knows of a check mode. For a plan the engine observes, diffs, and
+// applies onto an overlay that only remembers; so a later task sees what an
+// earlier one would have done. After a real Apply the engine observes and diffs
+// again, and a difference left over is the failure [NotSettled].
+//
+// What is not a state (running a command, waiting for a port, asserting) is an
+// [ActionDef] over P and a result R.
+//
+// Parameter structs hold only: string, bool, int64, lists, map[string]T, nested
+// structs, [Path], [Mode], [Duration], [Blob] and secret.Text. A pointer means
+// "leave it alone when absent". Tags describe the fields, see [Field].
+package task
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"holdfast/playbooks/source"
+)
+
+// Risk says what a module can break beyond its own resource.
+type Risk string
+
+// Connectivity is the risk of cutting the connection that the run depends on.
+const Connectivity Risk = "connectivity"
+
+// Def defines a module that brings a host into a state.
+type Def[P, S any] struct {
+	Name     string // as playbooks spell it: "file"
+	Doc      string // the module's doc.md
+	Risk     Risk
+	Validate func(P) error  // optional: rules across fields; see [FieldErrorf]
+	Resource func(P) string // what the task is about: "/etc/motd", "fail2ban.service"
+	Observe  func(context.Context, Reader, P) (S, error)
+	Diff     func(P, S) []Change // pure; empty means nothing to do
+	Apply    func(context.Context, Writer, P, S) error
+	Undo     func(context.Context, Writer, P, S) error // optional; S is from before Apply
+	// Irreversible says why there is no Undo although Apply runs commands.
+	Irreversible string
+}
+
+// ActionDef defines a module that does something which is not a state. R is the
+// result that a playbook may register.
+type ActionDef[P, R any] struct {
+	Name     string
+	Doc      string
+	Risk     Risk
+	Validate func(P) error
+	Resource func(P) string
+	// ReadOnly actions change nothing: they run in a plan and in verify too, and
+	// are called with a Writer only to share the signature.
+	ReadOnly bool
+	// Wait actions are read-only but wait for something that only a real run
+	// brings about: a plan names them and does not run them.
+	Wait bool
+	// Skip is asked before Run: a non-empty answer says why there is nothing to do.
+	Skip    func(context.Context, Reader, P) (string, error)
+	Run     func(context.Context, Writer, P) (R, error)
+	Changed func(P, R) bool // nil: always, unless ReadOnly
+	Undo    func(context.Context, Writer, P, R) error
+	// Reversible says whether Undo can take these arguments back; nil: when Undo is there.
+	Reversible   func(P) bool
+	Irreversible string
+}
+
+// Module is a Def or an ActionDef with its types erased. The engine and the
+// helper know modules only in this form.
+type Module struct {
+	Name         string
+	Doc          Doc
+	Risk         Risk
+	Action       bool // made from an ActionDef
+	ReadOnly     bool
+	Wait         bool
+	HasUndo      bool
+	Irreversible string
+	Params       []Field
+	Result       []Field
+	ParamType    reflect.Type
+	ResultType   reflect.Type // S or R
+	bind         func(d *decoder, n *source.Node, at source.Pos) *Bound
+}
+
+// Bound is a module with its arguments. State modules have Observe and Apply,
+// actions have Run. Skip and Undo may be nil.
+type Bound struct {
+	Resource   string
+	Reversible bool
+	Observe    func(context.Context, Reader) (state any, changes []Change, err error)
+	Apply      func(ctx context.Context, w Writer, state any) error
+	Run        func(context.Context, Writer) (result any, changed bool, err error)
+	Skip       func(context.Context, Reader) (why string, err error)
+	// Undo takes the state or result of the run that is taken back, as JSON gave it back.
+	Undo func(ctx context.Context, w Writer, saved []byte) error
+}
+
+// New makes a module from its definition. It panics on a wrong definition: a nil
+// function, a bad tag. Any test run finds that.
+func New[P, S any](def Def[P, S]) *Module {
+	if def.Observe == nil || def.Diff == nil || def.Apply == nil || def.Resource == nil {
+		panic(def.Name + ": a Def needs Resource, Observe, Diff and Apply")
+	}
+	m := newModule[P, S](def.Name, def.Doc)
+	m.Risk, m.HasUndo, m.Irreversible = def.Risk, def.Undo != nil, def.Irreversible
+	m.bind = func(d *decoder, n *source.Node, at source.Pos) *Bound {
+		p, ok := decodeParams(d, m, n, at, def.Validate)
+		if !ok {
+			return nil
+		}
+		secrets := sensitive(m.Params, p)
+		b := &Bound{Resource: def.Resource(p), Reversible: def.Irreversible == ""}
+		b.Observe = func(ctx context.Context, r Reader) (any, []Change, error) {
+			s, err := def.Observe(ctx, r, p)
+			if err != nil {
+				return nil, nil, err
+			}
+			return s, withhold(def.Diff(p, s), secrets), nil
+		}
+		b.Apply = func(ctx context.Context, w Writer, state any) error {
+			return def.Apply(ctx, w, p, state.(S))
+		}
+		if def.Undo != nil {
+			b.Undo = func(ctx context.Context, w Writer, saved []byte) error {
+				s, err := decodeSaved[S](saved)
+				if err != nil {
+					return err
+				}
+				return def.Undo(ctx, w, p, s)
+			}
+		}
+		return b
+	}
+	return m
+}
+
+// NewAction makes a module from an action's definition. It panics like [New].
+func NewAction[P, R any](def ActionDef[P, R]) *Module {
+	if def.Run == nil || def.Resource == nil {
+		panic(def.Name + ": an ActionDef needs Resource and Run")
+	}
+	m := newModule[P, R](def.Name, def.Doc)
+	m.Action, m.ReadOnly, m.Wait = true, def.ReadOnly, def.Wait
+	m.Risk, m.HasUndo, m.Irreversible = def.Risk, def.Undo != nil, def.Irreversible
+	m.bind = func(d *decoder, n *source.Node, at source.Pos) *Bound {
+		p, ok := decodeParams(d, m, n, at, def.Validate)
+		if !ok {
+			return nil
+		}
+		b := &Bound{Resource: def.Resource(p), Reversible: def.ReadOnly || def.Wait || def.Undo != nil}
+		if def.Reversible != nil {
+			b.Reversible = def.Reversible(p)
+		}
+		b.Run = func(ctx context.Context, w Writer) (any, bool, error) {
+			r, err := def.Run(ctx, w, p)
+			changed := !def.ReadOnly && !def.Wait
+			if def.Changed != nil {
+				changed = def.Changed(p, r)
+			}
+			return r, changed && err == nil, err
+		}
+		if def.Skip != nil {
+			b.Skip = func(ctx context.Context, r Reader) (string, error) { return def.Skip(ctx, r, p) }
+		}
+		if def.Undo != nil && b.Reversible {
+			b.Undo = func(ctx context.Context, w Writer, saved []byte) error {
+				r, err := decodeSaved[R](saved)
+				if err != nil {
+					return err
+				}
+				return def.Undo(ctx, w, p, r)
+			}
+		}
+		return b
+	}
+	return m
+}
+
+func newModule[P, S any](name, doc string) *Module {
+	if name == "" {
+		panic("a module without a name")
+	}
+	return &Module{
+		Name: name, Doc: parseDoc(name, doc),
+		Params: fieldsOf(reflect.TypeFor[P](), true), ParamType: reflect.TypeFor[P](),
+		Result: fieldsOf(reflect.TypeFor[S](), false), ResultType: reflect.TypeFor[S](),
+	}
+}
+
+func decodeParams[P any](d *decoder, m *Module, n *source.Node, at source.Pos, validate func(P) error) (P, bool) {
+	var p P
+	d.structure(n, at, m.Name, reflect.ValueOf(&p).Elem(), m.Params)
+	if len(d.faults) == 0 && d.holes == 0 && validate != nil {
+		d.validate(n, at, m.Name, validate(p))
+	}
+	return p, len(d.faults) == 0 && d.holes == 0
+}
+
+// Check looks for faults in arguments as a playbook has them: unknown and missing
+// fields, wrong types, broken rules. hole is asked about expressions. prefix is
+// the path of the task. bound is nil while something is not known or is wrong.
+func (m *Module) Check(n *source.Node, at source.Pos, prefix string, hole Hole) (bound *Bound, faults source.Faults) {
+	d := &decoder{hole: hole}
+	bound = m.bind(d, n, at)
+	for _, f := range d.faults {
+		if prefix != "" {
+			f.Path = prefix + "." + f.Path
+		}
+	}
+	return bound, d.faults
+}
+
+// Bind decodes resolved arguments strictly. It is what the helper does.
+func (m *Module) Bind(args *source.Node, secrets Secrets) (*Bound, error) {
+	d := &decoder{secrets: secrets}
+	b := m.bind(d, args, args.Pos)
+	if err := d.faults.Err(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// withhold blanks the values of changes to secret fields, whatever the module put there.
+func withhold(changes []Change, secrets map[string]bool) []Change {
+	for i := range changes {
+		attr, _, _ := strings.Cut(changes[i].Attr, ".")
+		if secrets[attr] || changes[i].Sensitive {
+			c := &changes[i]
+			c.Before, c.After, c.Diff, c.Sensitive = "", "", "", true
+		}
+	}
+	return changes
+}
+
+// sensitive returns the names of the fields that hold secrets in p.
+func sensitive(fields []Field, p any) map[string]bool {
+	out := map[string]bool{}
+	v := reflect.ValueOf(p)
+	for _, f := range fields {
+		t := f.Type
+		for t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
+			t = t.Elem()
+		}
+		fv := v.Field(f.index)
+		if fv.Kind() == reflect.Pointer && !fv.IsNil() {
+			fv = fv.Elem()
+		}
+		if t == secretType {
+			out[f.Name] = true
+		}
+		if b, ok := fv.Interface().(Blob); ok && b.Secret {
+			out[f.Name] = true
+		}
+	}
+	return out
+}
+
+// String returns the module's name.
+func (m *Module) String() string { return fmt.Sprintf("module %s", m.Name) }
