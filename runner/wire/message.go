@@ -1,0 +1,380 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"holdfast/tasks/task"
+)
+
+// Message is one thing said. Exactly one pointer is set.
+type Message struct {
+	Hello       *Hello       `json:"hello,omitempty"`   // near, first
+	Welcome     *Welcome     `json:"welcome,omitempty"` // far, first
+	Program     *Program     `json:"program,omitempty"` // near
+	Undo        *Undo        `json:"undo,omitempty"`    // near
+	Cancel      *Cancel      `json:"cancel,omitempty"`  // near, at any time
+	NoBlob      *NoBlob      `json:"no_blob,omitempty"` // near, answers NeedBlob
+	Started     *Started     `json:"started,omitempty"` // far
+	Result      *Result      `json:"result,omitempty"`  // far
+	Undone      *Undone      `json:"undone,omitempty"`  // far
+	Progress    *Progress    `json:"progress,omitempty"`
+	NeedBlob    *NeedBlob    `json:"need_blob,omitempty"`
+	Warning     *Warning     `json:"warning,omitempty"`
+	Done        *Done        `json:"done,omitempty"`        // far, ends a program or an undo
+	Refused     *Refused     `json:"refused,omitempty"`     // far, instead of Welcome or Done
+	Unsupported *Unsupported `json:"unsupported,omitempty"` // either
+}
+
+// Hello opens the talk and says what run this is.
+type Hello struct {
+	Min      int    `json:"min"`
+	Max      int    `json:"max"`
+	Build    string `json:"build"` // hash of the controller's helper for this platform
+	Run      string `json:"run"`
+	Mode     string `json:"mode"` // plan, apply, verify, undo, facts
+	Playbook string `json:"playbook,omitempty"`
+	Version  string `json:"version,omitempty"`
+	// Controller, User and Command name the holder of the host's lock for others.
+	Controller string `json:"controller,omitempty"`
+	User       string `json:"user,omitempty"`
+	Command    string `json:"command,omitempty"`
+}
+
+// Welcome answers Hello.
+type Welcome struct {
+	Min      int         `json:"min"`
+	Max      int         `json:"max"`
+	Build    string      `json:"build"`
+	Platform string      `json:"platform"` // linux/amd64
+	Facts    *task.Facts `json:"facts"`
+	Fence    uint64      `json:"fence,omitempty"`
+	// Pending are the handlers that an earlier run left to do.
+	Pending []PendingHandler `json:"pending,omitempty"`
+	Runs    []Run            `json:"runs,omitempty"` // in mode undo: the runs that can be taken back, newest first
+}
+
+// PendingHandler is a handler that an earlier run notified and did not run.
+type PendingHandler struct {
+	Name string `json:"name"`
+	Run  string `json:"run"`
+}
+
+// Run is a run that the host remembers.
+type Run struct {
+	ID       string    `json:"id"`
+	Playbook string    `json:"playbook"`
+	Version  string    `json:"version,omitempty"`
+	Started  time.Time `json:"started"`
+	Command  string    `json:"command,omitempty"`
+	Status   string    `json:"status"`
+	Changes  int       `json:"changes"`
+	UndoOf   string    `json:"undo_of,omitempty"`
+	UndoneBy string    `json:"undone_by,omitempty"`
+}
+
+// Program is a list of resolved tasks, up to the next barrier.
+type Program struct {
+	ID       int       `json:"id"`
+	Steps    []Step    `json:"steps"`
+	Handlers []Handler `json:"handlers,omitempty"` // what the notifies of the steps name, in order of definition
+	Queue    []string  `json:"queue,omitempty"`    // handlers to queue before the first step
+	Drop     []string  `json:"drop,omitempty"`     // handlers to take out of the queue
+	Flush    bool      `json:"flush,omitempty"`    // run queued handlers at the end, even after a failure
+	Final    bool      `json:"final,omitempty"`    // nothing follows: close the journal
+	// Outcome is what the controller knows of the run when Final is set: ok, failed, interrupted.
+	Outcome string `json:"outcome,omitempty"`
+}
+
+// Step is one resolved task. Arguments are a tree whose scalars are text.
+type Step struct {
+	N        int             `json:"n"`
+	Path     string          `json:"path"`
+	Name     string          `json:"name"`
+	Module   string          `json:"module"`
+	Args     json.RawMessage `json:"args"`
+	Notify   []string        `json:"notify,omitempty"`
+	RunAs    string          `json:"run_as,omitempty"`
+	Timeout  time.Duration   `json:"timeout"`
+	Register bool            `json:"register,omitempty"` // the result comes back
+	Hidden   bool            `json:"hidden,omitempty"`   // arguments revealed a secret: no diff, no output
+	Check    bool            `json:"check,omitempty"`    // a difference is a failure and nothing is changed
+	Retries  int             `json:"retries,omitempty"`
+	Delay    time.Duration   `json:"delay,omitempty"`  // between retries
+	Ignore   bool            `json:"ignore,omitempty"` // a failure does not stop the program
+	Diff     bool            `json:"diff,omitempty"`   // content changes carry a unified diff
+}
+
+// Handler is a named list of steps that runs when it was notified.
+type Handler struct {
+	Name  string `json:"name"`
+	Steps []Step `json:"steps"`
+}
+
+// Undo takes back a run of the past.
+type Undo struct {
+	Run   string   `json:"run"`
+	Only  []string `json:"only,omitempty"` // resources
+	Plan  bool     `json:"plan,omitempty"`
+	Force bool     `json:"force,omitempty"`
+}
+
+// Cancel stops the program: after the current atomic step, or at once.
+type Cancel struct {
+	Now bool `json:"now,omitempty"`
+}
+
+// NeedBlob asks for content.
+type NeedBlob struct {
+	Digest string `json:"digest"`
+}
+
+// NoBlob says that the content is not to be had.
+type NoBlob struct {
+	Digest string `json:"digest"`
+	Error  string `json:"error"`
+}
+
+// Started says that a step begins.
+type Started struct {
+	N       int    `json:"n"`
+	Handler string `json:"handler,omitempty"`
+}
+
+// Result is the outcome of a step.
+type Result struct {
+	N            int             `json:"n"`
+	Handler      string          `json:"handler,omitempty"`
+	Status       string          `json:"status"`
+	Resource     string          `json:"resource,omitempty"`
+	Changes      []task.Change   `json:"changes,omitempty"`
+	State        json.RawMessage `json:"state,omitempty"`
+	Reason       string          `json:"reason,omitempty"`
+	Error        string          `json:"error,omitempty"`
+	Hint         string          `json:"hint,omitempty"`
+	Tentative    string          `json:"tentative,omitempty"`
+	Output       string          `json:"output,omitempty"`
+	Irreversible string          `json:"irreversible,omitempty"`
+	Attempts     int             `json:"attempts,omitempty"`
+	Took         time.Duration   `json:"took"`
+	Queued       []string        `json:"queued,omitempty"` // handlers that this step put into the queue
+}
+
+// Undone is the outcome of taking one resource back.
+type Undone struct {
+	Resource string `json:"resource"`
+	Task     string `json:"task,omitempty"`
+	Action   string `json:"action"`
+	Status   string `json:"status"`
+	Message  string `json:"message,omitempty"`
+}
+
+// Progress says what a long step is doing.
+type Progress struct {
+	N       int    `json:"n"`
+	Message string `json:"message"`
+}
+
+// Warning is something a person should know.
+type Warning struct {
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// Done ends a program or an undo.
+type Done struct {
+	ID        int      `json:"id"`
+	Failed    int      `json:"failed,omitempty"` // the step that stopped the program
+	Cancelled bool     `json:"cancelled,omitempty"`
+	Pending   []string `json:"pending,omitempty"` // handlers still to do
+	Error     string   `json:"error,omitempty"`
+}
+
+// Refused says why the helper will not do it.
+type Refused struct {
+	Error  string `json:"error"`
+	Hint   string `json:"hint,omitempty"`
+	Locked bool   `json:"locked,omitempty"` // another run holds the host
+}
+
+// Unsupported answers a message of a kind that is not known.
+type Unsupported struct {
+	Kind string `json:"kind"`
+}
+
+// kind returns the name of the one pointer that is set, or "".
+func (m *Message) kind() string {
+	v := reflect.ValueOf(m).Elem()
+	found := ""
+	for i := range v.NumField() {
+		if v.Field(i).IsNil() {
+			continue
+		}
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")
+		if found != "" {
+			return found + "+" + name
+		}
+		found = name
+	}
+	return found
+}
+
+// The bounds of what a peer may send.
+const (
+	maxSteps   = 100_000
+	maxList    = 10_000
+	maxText    = 1 << 20
+	maxName    = 4096
+	maxTimeout = 7 * 24 * time.Hour
+)
+
+type validator interface{ ensureValid() error }
+
+// EnsureValid checks a message as strictly as its meaning allows.
+func (m *Message) EnsureValid() error {
+	kind := m.kind()
+	if kind == "" || strings.Contains(kind, "+") {
+		return fmt.Errorf("a message must have one kind, got %q", kind)
+	}
+	v := reflect.ValueOf(m).Elem()
+	for i := range v.NumField() {
+		if v.Field(i).IsNil() {
+			continue
+		}
+		if val, ok := v.Field(i).Interface().(validator); ok {
+			if err := val.ensureValid(); err != nil {
+				return fmt.Errorf("%s: %w", kind, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (h *Hello) ensureValid() error {
+	if h.Min < 1 || h.Max < h.Min {
+		return fmt.Errorf("bad protocol range %d to %d", h.Min, h.Max)
+	}
+	return names(h.Run, h.Mode, h.Build, h.Playbook, h.Version, h.Controller, h.User, h.Command)
+}
+
+func (w *Welcome) ensureValid() error {
+	if w.Min < 1 || w.Max < w.Min {
+		return fmt.Errorf("bad protocol range %d to %d", w.Min, w.Max)
+	}
+	if w.Facts == nil {
+		return fmt.Errorf("facts are missing")
+	}
+	if len(w.Pending) > maxList || len(w.Runs) > maxList {
+		return fmt.Errorf("a list is too long")
+	}
+	return names(w.Build, w.Platform)
+}
+
+func (p *Program) ensureValid() error {
+	if len(p.Steps) > maxSteps || len(p.Handlers) > maxList || len(p.Queue) > maxList || len(p.Drop) > maxList {
+		return fmt.Errorf("the program is too long")
+	}
+	last := 0
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		if s.N <= last {
+			return fmt.Errorf("step %d follows step %d", s.N, last)
+		}
+		last = s.N
+		if err := s.ensureValid(); err != nil {
+			return fmt.Errorf("step %d: %w", s.N, err)
+		}
+	}
+	for _, h := range p.Handlers {
+		if h.Name == "" {
+			return fmt.Errorf("a handler without a name")
+		}
+		for i := range h.Steps {
+			if err := h.Steps[i].ensureValid(); err != nil {
+				return fmt.Errorf("handler %q: %w", h.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Step) ensureValid() error {
+	if s.N < 1 || s.Module == "" || len(s.Args) == 0 {
+		return fmt.Errorf("number, module or arguments are missing")
+	}
+	if s.Timeout <= 0 || s.Timeout > maxTimeout || s.Retries < 0 || s.Delay < 0 || s.Delay > maxTimeout {
+		return fmt.Errorf("a time limit or a count of retries is out of range")
+	}
+	return names(s.Path, s.Name, s.Module, s.RunAs)
+}
+
+func (u *Undo) ensureValid() error {
+	if u.Run == "" {
+		return fmt.Errorf("the run is missing")
+	}
+	return names(u.Run)
+}
+
+func (n *NeedBlob) ensureValid() error {
+	if len(n.Digest) != 64 {
+		return fmt.Errorf("bad digest")
+	}
+	return nil
+}
+
+// statuses are the outcomes that a helper may report.
+var statuses = map[string]bool{"unchanged": true, "changed": true, "ran": true, "skipped": true, "failed": true, "unknown": true, "ignored": true}
+
+func (r *Result) ensureValid() error {
+	if r.N < 1 || !statuses[r.Status] {
+		return fmt.Errorf("bad step %d or status %q", r.N, r.Status)
+	}
+	if len(r.Changes) > maxList || len(r.Queued) > maxList || r.Took < 0 {
+		return fmt.Errorf("a list is too long or a duration negative")
+	}
+	if len(r.Output) > maxText || len(r.Error) > maxText {
+		return fmt.Errorf("a text is too long")
+	}
+	return names(r.Resource, r.Handler)
+}
+
+func (u *Undone) ensureValid() error {
+	switch u.Status {
+	case "undone", "already", "refused", "failed", "irreversible":
+		return names(u.Resource, u.Task)
+	}
+	return fmt.Errorf("bad status %q", u.Status)
+}
+
+func (s *Started) ensureValid() error {
+	if s.N < 1 {
+		return fmt.Errorf("bad step %d", s.N)
+	}
+	return names(s.Handler)
+}
+
+func (p *Progress) ensureValid() error {
+	if p.N < 0 || len(p.Message) > maxText {
+		return fmt.Errorf("bad step %d or a text that is too long", p.N)
+	}
+	return nil
+}
+
+func (d *Done) ensureValid() error {
+	if d.Failed < 0 || len(d.Pending) > maxList || len(d.Error) > maxText {
+		return fmt.Errorf("out of range")
+	}
+	return nil
+}
+
+func names(list ...string) error {
+	for _, s := range list {
+		if len(s) > maxName {
+			return fmt.Errorf("a name of %d bytes is too long", len(s))
+		}
+	}
+	return nil
+}
