@@ -1,0 +1,214 @@
+package lang
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"holdfast/playbooks/source"
+)
+
+// commonKeys are the keys that every task may have, whatever its module.
+var commonKeys = []string{"name", "when", "each", "as", "register", "notify", "retry", "timeout", "run_as",
+	"changed_if", "fail_if", "ignore_failure", "tags"}
+
+// blockKeys make an entry a block.
+var blockKeys = []string{"tasks", "rescue", "always"}
+
+func (p *parser) entries(n *source.Node, path string, blocks bool) []*Entry {
+	if n.Kind != source.List {
+		p.faults.Addf(n.Pos, path, "want a list of tasks, got %s", describe(n))
+		return nil
+	}
+	var out []*Entry
+	for i, item := range n.Items {
+		if e := p.entry(item, path+"["+strconv.Itoa(i)+"]", blocks); e != nil {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// entry reads one task. It returns nil when nothing can be made of it.
+func (p *parser) entry(n *source.Node, path string, blocks bool) *Entry {
+	if n.Kind != source.Map {
+		p.faults.Addf(n.Pos, path, "want a task, got %s", describe(n)).Hint = "a task is a mapping with a module: file: {path: …}"
+		return nil
+	}
+	e := &Entry{Pos: n.Pos, Path: path, As: "item"}
+	table := p.common(e, path)
+	for _, kv := range n.Entries {
+		key := kv.Key.Text
+		if read, ok := table[key]; ok {
+			read(kv.Value)
+			continue
+		}
+		switch {
+		case blocks && slices.Contains(blockKeys, key):
+			p.block(e, key, kv.Value, path)
+		case key == "use":
+			e.UsePos = kv.Value.Pos
+			p.text(path+".use", &e.Use)(kv.Value)
+		case key == "with":
+			e.With = kv.Value
+		default:
+			p.module(e, kv, path)
+		}
+	}
+	p.whole(e, n, path)
+	return e
+}
+
+func (p *parser) common(e *Entry, path string) map[string]func(*source.Node) {
+	keep := func(dst **source.Node) func(*source.Node) { return func(n *source.Node) { *dst = n } }
+	return map[string]func(*source.Node){
+		"name":           p.text(path+".name", &e.Name),
+		"when":           keep(&e.When),
+		"each":           keep(&e.Each),
+		"as":             p.identifier(path+".as", func(name Name) { e.As = name.Text }),
+		"register":       p.identifier(path+".register", func(name Name) { e.Register = name }),
+		"notify":         func(n *source.Node) { e.Notify = p.texts(n, path+".notify") },
+		"retry":          func(n *source.Node) { e.Retry = p.retry(n, path+".retry") },
+		"timeout":        p.duration(path+".timeout", &e.Timeout),
+		"run_as":         keep(&e.RunAs),
+		"changed_if":     keep(&e.ChangedIf),
+		"fail_if":        keep(&e.FailIf),
+		"ignore_failure": keep(&e.IgnoreFailure),
+		"tags": func(n *source.Node) {
+			for _, name := range p.texts(n, path+".tags") {
+				e.Tags = append(e.Tags, name.Text)
+			}
+		},
+	}
+}
+
+func (p *parser) identifier(path string, set func(Name)) func(*source.Node) {
+	return func(n *source.Node) {
+		if n.Kind != source.Scalar || !namePattern.MatchString(n.Text) {
+			p.faults.Addf(n.Pos, path, "%q is not a name", n.Text).Hint = "small letters, digits and underscores"
+			return
+		}
+		if slices.Contains(reserved, n.Text) && n.Text != "item" {
+			p.faults.Addf(n.Pos, path, "the name %q is taken", n.Text)
+			return
+		}
+		set(Name{n.Text, n.Pos})
+	}
+}
+
+func (p *parser) retry(n *source.Node, path string) *Retry {
+	r := &Retry{Times: 3}
+	p.keys(n, path, map[string]func(*source.Node){
+		"times": func(v *source.Node) {
+			times, err := strconv.Atoi(v.Text)
+			if err != nil || times < 1 || times > 1000 {
+				p.faults.Addf(v.Pos, path+".times", "want a number from 1 to 1000, got %q", v.Text)
+				return
+			}
+			r.Times = times
+		},
+		"delay": p.duration(path+".delay", &r.Delay),
+		"until": func(v *source.Node) { r.Until = v },
+	})
+	return r
+}
+
+func (p *parser) block(e *Entry, key string, n *source.Node, path string) {
+	list := p.entries(n, path+"."+key, true)
+	e.Block = true
+	switch key {
+	case "tasks":
+		e.Tasks = list
+	case "rescue":
+		e.Rescue = list
+	case "always":
+		e.Always = list
+	}
+}
+
+func (p *parser) module(e *Entry, kv source.Entry, path string) {
+	key := kv.Key.Text
+	known := slices.Contains(p.opts.Modules, key)
+	if known && e.Module == "" {
+		e.Module, e.ModulePos, e.Args = key, kv.Key.Pos, kv.Value
+		return
+	}
+	if known {
+		p.faults.Addf(kv.Key.Pos, path+"."+key, "a second module in one task, the first is %q", e.Module).Hint = "make two tasks of it"
+		return
+	}
+	f := p.faults.Addf(kv.Key.Pos, path+"."+key, "neither a module nor a key of a task")
+	f.Hint = source.DidYouMean(key, slices.Concat(p.opts.Modules, commonKeys, blockKeys, []string{"use", "with"}))
+	if f.Hint == "" {
+		f.Hint = "'holdfast doc' lists the modules"
+	}
+	e.ModulePos = kv.Key.Pos // so that the task is not called empty too
+}
+
+// whole applies the rules about which keys go together.
+func (p *parser) whole(e *Entry, n *source.Node, path string) {
+	kinds := 0
+	for _, is := range []bool{e.Module != "", e.Use != "", e.Block} {
+		if is {
+			kinds++
+		}
+	}
+	switch {
+	case kinds == 0 && e.ModulePos.Line == 0 && e.UsePos.Line == 0:
+		p.faults.Addf(n.Pos, path, "a task needs a module, a block of tasks, or use").Hint = "'holdfast doc' lists the modules"
+	case kinds > 1:
+		p.faults.Addf(n.Pos, path, "a task is a module, a block or a use; only one of them")
+	}
+	if e.With != nil && e.Use == "" {
+		p.faults.Addf(e.With.Pos, path+".with", "only goes with use")
+	}
+	if e.Block && len(e.Tasks) == 0 {
+		p.faults.Addf(n.Pos, path+".tasks", "missing, a block needs it")
+	}
+	if e.Module == "" && kinds == 1 {
+		p.notOnGroups(e, n, path)
+	}
+	if e.Name == "" {
+		e.Name = title(e)
+	}
+}
+
+// notOnGroups refuses what only a single task can have.
+func (p *parser) notOnGroups(e *Entry, n *source.Node, path string) {
+	for _, key := range []string{"register", "retry", "changed_if", "fail_if", "ignore_failure", "notify", "timeout", "run_as", "each"} {
+		if key == "each" && e.Use != "" {
+			continue
+		}
+		if v := n.Get(key); v != nil {
+			p.faults.Addf(v.Pos, path+"."+key, "only goes with a module")
+		}
+	}
+}
+
+// title makes a name for a task that has none, from its module and the first
+// argument that tells what it is about.
+func title(e *Entry) string {
+	switch {
+	case e.Use != "":
+		return "use " + e.Use
+	case e.Block:
+		return "block"
+	}
+	var about []string
+	for _, key := range []string{"path", "name", "user", "install", "cmd", "url", "file"} {
+		if v := e.Args.Get(key); v != nil && v.Kind == source.Scalar {
+			about = append(about, v.Text)
+			break
+		} else if v != nil && v.Kind == source.List {
+			for _, item := range v.Items {
+				about = append(about, item.Text)
+			}
+			break
+		}
+	}
+	text := strings.TrimSpace(e.Module + " " + strings.Join(about, " "))
+	if r := []rune(text); len(r) > 60 {
+		text = string(r[:57]) + "…"
+	}
+	return text
+}
