@@ -1,0 +1,183 @@
+package journal
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// sealed marks the names of before-images that are encrypted.
+const sealed = "sealed-"
+
+// maxSealed bounds secret before-images, which are held in memory.
+const maxSealed = 16 << 20
+
+// Keep stores data with the run and returns the name to get it back by. It is on
+// disk when Keep returns; the same data is stored once.
+func (j *Journal) Keep(data []byte) (string, error) {
+	sum := sha256.Sum256(data)
+	name := hex.EncodeToString(sum[:])
+	err := j.store.relieve(func() error { return j.putBlob(name, data) })
+	if err != nil {
+		return "", fmt.Errorf("cannot keep a before-image: %w", full(err))
+	}
+	return name, nil
+}
+
+func (j *Journal) putBlob(name string, data []byte) error {
+	path := filepath.Join(j.blobDir(), name)
+	if st, err := os.Lstat(path); err == nil && st.Size() == int64(len(data)) {
+		return nil
+	}
+	return replace(path, data)
+}
+
+// KeepFile stores what r gives, like Keep, without holding it in memory.
+func (j *Journal) KeepFile(r io.Reader) (name string, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cannot keep a before-image: %w", full(err))
+		}
+	}()
+	f, err := os.CreateTemp(j.blobDir(), ".new-*")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(f.Name()) //nolint:errcheck // gone after the rename
+	h := sha256.New()
+	_, err = io.Copy(io.MultiWriter(f, h), r)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return "", err
+	}
+	name = hex.EncodeToString(h.Sum(nil))
+	if err := os.Rename(f.Name(), filepath.Join(j.blobDir(), name)); err != nil {
+		return "", err
+	}
+	return name, syncDir(j.blobDir())
+}
+
+// KeepSecret stores data encrypted under the host's own key. That keeps it out of
+// backups and copies of the run's folder, not from root on the host.
+func (j *Journal) KeepSecret(data []byte) (string, error) {
+	if len(data) > maxSealed {
+		return "", fmt.Errorf("cannot keep a before-image: a secret file of %d bytes is over the limit of %d", len(data), maxSealed)
+	}
+	box, err := j.store.box()
+	if err != nil {
+		return "", fmt.Errorf("cannot keep a before-image: %w", full(err))
+	}
+	nonce := make([]byte, box.NonceSize())
+	_, _ = rand.Read(nonce) // never fails (crypto/rand)
+	data = box.Seal(nonce, nonce, data, nil)
+	sum := sha256.Sum256(data)
+	name := sealed + hex.EncodeToString(sum[:])
+	if err := j.store.relieve(func() error { return j.putBlob(name, data) }); err != nil {
+		return "", fmt.Errorf("cannot keep a before-image: %w", full(err))
+	}
+	return name, nil
+}
+
+func (s *Store) box() (cipher.AEAD, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, err := os.ReadFile(s.path("key"))
+	if errors.Is(err, fs.ErrNotExist) {
+		key = make([]byte, 32)
+		_, _ = rand.Read(key) // never fails (crypto/rand)
+		err = s.relieve(func() error { return replace(s.path("key"), key) })
+	}
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+func (j *Journal) blobDir() string { return filepath.Join(j.store.runDir(j.info.ID), "blobs") }
+
+// Place returns the path of a folder in the run that is not there yet, for a tree
+// that is moved out of the way. The same name is never returned twice.
+func (j *Journal) Place() (name, path string, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	dir := filepath.Join(j.store.runDir(j.info.ID), "trees")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", "", fmt.Errorf("cannot keep a before-image: %w", full(err))
+	}
+	j.places++
+	name = fmt.Sprintf("%d", j.places)
+	return name, filepath.Join(dir, name), nil
+}
+
+// Tree returns the path of what was put at a name that Place gave.
+func (r *Record) Tree(name string) string {
+	return filepath.Join(r.store.runDir(r.ID), "trees", filepath.Base(name))
+}
+
+// Open returns a kept before-image. Damage shows as an error no later than at its end.
+func (r *Record) Open(name string) (io.ReadCloser, error) {
+	hexsum, secret := strings.CutPrefix(name, sealed)
+	want, err := hex.DecodeString(hexsum)
+	if err != nil || len(want) != sha256.Size {
+		return nil, fmt.Errorf("cannot read a before-image: %q is not the name of one", name)
+	}
+	f, err := os.Open(filepath.Join(r.store.runDir(r.ID), "blobs", name))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read a before-image: %w", err)
+	}
+	blob := &blob{file: f, sum: sha256.New(), want: want}
+	if !secret {
+		return blob, nil
+	}
+	defer blob.Close() //nolint:errcheck // only read
+	data, err := io.ReadAll(io.LimitReader(blob, maxSealed+1024))
+	if err != nil {
+		return nil, err
+	}
+	box, err := r.store.box()
+	if err != nil || len(data) < box.NonceSize() {
+		return nil, fmt.Errorf("cannot decrypt a before-image: %w", err)
+	}
+	data, err = box.Open(nil, data[:box.NonceSize()], data[box.NonceSize():], nil)
+	if err != nil {
+		return nil, fmt.Errorf("cannot decrypt a before-image: %w", err)
+	}
+	return io.NopCloser(strings.NewReader(string(data))), nil
+}
+
+// blob checks the digest of what it reads.
+type blob struct {
+	file *os.File
+	sum  hash.Hash
+	want []byte
+}
+
+func (b *blob) Read(p []byte) (int, error) {
+	n, err := b.file.Read(p)
+	b.sum.Write(p[:n])
+	if err == io.EOF && string(b.sum.Sum(nil)) != string(b.want) {
+		return n, errors.New("cannot read a before-image: it was damaged")
+	}
+	return n, err
+}
+
+func (b *blob) Close() error { return b.file.Close() }
