@@ -1,0 +1,182 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	busName          = "org.freedesktop.systemd1"
+	managerPath      = dbus.ObjectPath("/org/freedesktop/systemd1")
+	managerInterface = "org.freedesktop.systemd1.Manager"
+	unitInterface    = "org.freedesktop.systemd1.Unit"
+	serviceInterface = "org.freedesktop.systemd1.Service"
+)
+
+// State is what a service manager knows about a unit. UnitFileState follows
+// systemctl is-enabled, also for scripts in /etc/init.d, and is empty for units
+// without a file.
+type State struct {
+	Name          string
+	LoadState     string // loaded, not-found, masked, error, bad-setting
+	ActiveState   string
+	SubState      string
+	UnitFileState string
+	FragmentPath  string
+	MainPID       int64
+	NeedReload    bool // its files changed since the manager read them
+
+	sysv      bool
+	job       uint32
+	result    string // of a service: success, exit-code, start-limit-hit, …
+	kind      string // of a service: simple, notify, oneshot, …
+	exitCode  int32
+	condition string // the first start condition that does not hold
+}
+
+// Exists reports whether the unit is known at all; a masked one is.
+func (s State) Exists() bool { return s.LoadState != "" && s.LoadState != "not-found" }
+
+// Masked reports whether the unit is kept from starting.
+func (s State) Masked() bool {
+	return strings.HasPrefix(s.UnitFileState, "masked") || s.UnitFileState == "" && s.LoadState == "masked"
+}
+
+// State looks at a unit, given with its suffix. A unit that is not there is no
+// error.
+func (m *Manager) State(ctx context.Context, unit string) (State, error) {
+	st, err := m.state(ctx, unit)
+	if errors.Is(err, dbus.ErrClosed) {
+		// The manager was re-executed, as an upgrade of systemd does.
+		st, err = m.state(ctx, unit)
+	}
+	if err != nil {
+		return State{}, fmt.Errorf("cannot look at unit %s: %w", unit, err)
+	}
+	return st, nil
+}
+
+func (m *Manager) state(ctx context.Context, unit string) (State, error) {
+	l, err := m.connected(ctx)
+	if err != nil {
+		return State{}, err
+	}
+	var object dbus.ObjectPath
+	if err := l.ask(ctx, managerPath, managerInterface+".LoadUnit", unit).Store(&object); err != nil {
+		return State{}, err
+	}
+	var props map[string]dbus.Variant
+	if err := l.ask(ctx, object, "org.freedesktop.DBus.Properties.GetAll", unitInterface).Store(&props); err != nil {
+		return State{}, err
+	}
+	st := State{Name: unit}
+	st.fill(props)
+	if strings.HasSuffix(unit, ".service") {
+		if err := l.ask(ctx, object, "org.freedesktop.DBus.Properties.GetAll", serviceInterface).Store(&props); err != nil {
+			return State{}, err
+		}
+		st.fillService(props)
+	}
+	if !st.Exists() {
+		return st, nil
+	}
+	// The property of the same name may be older than the links on disk.
+	var file string
+	err = l.ask(ctx, managerPath, managerInterface+".GetUnitFileState", unit).Store(&file)
+	switch {
+	case err == nil:
+		st.UnitFileState = file
+	case errors.Is(err, dbus.ErrClosed) || ctx.Err() != nil:
+		return State{}, err
+	}
+	if st.sysv {
+		st.UnitFileState = sysvState("/", strings.TrimSuffix(unit, ".service"))
+	}
+	return st, nil
+}
+
+func (s *State) fill(props map[string]dbus.Variant) {
+	s.LoadState = text(props, "LoadState")
+	s.ActiveState = text(props, "ActiveState")
+	s.SubState = text(props, "SubState")
+	s.UnitFileState = text(props, "UnitFileState")
+	s.FragmentPath = text(props, "FragmentPath")
+	s.NeedReload, _ = props["NeedDaemonReload"].Value().(bool)
+	s.sysv = path.Dir(text(props, "SourcePath")) == "/etc/init.d"
+	if job, ok := props["Job"].Value().([]any); ok && len(job) == 2 {
+		s.job, _ = job[0].(uint32)
+	}
+	if met, ok := props["ConditionResult"].Value().(bool); ok && !met {
+		s.condition = unmet(props["Conditions"].Value())
+	}
+}
+
+func (s *State) fillService(props map[string]dbus.Variant) {
+	pid, _ := props["MainPID"].Value().(uint32)
+	s.MainPID = int64(pid)
+	s.result = text(props, "Result")
+	s.kind = text(props, "Type")
+	s.exitCode, _ = props["ExecMainStatus"].Value().(int32)
+}
+
+// unmet reads an array of (name, trigger, negate, parameter, result): a result
+// below 0 is a condition that did not hold, 0 one that was not checked.
+func unmet(conditions any) string {
+	list, _ := conditions.([][]any)
+	for _, c := range list {
+		if len(c) != 5 {
+			continue
+		}
+		name, _ := c[0].(string)
+		negate, _ := c[2].(bool)
+		parameter, _ := c[3].(string)
+		result, _ := c[4].(int32)
+		if result >= 0 {
+			continue
+		}
+		if negate {
+			parameter = "!" + parameter
+		}
+		return name + "=" + parameter
+	}
+	return ""
+}
+
+// sysvState reads the links that update-rc.d makes; systemd's own generator goes
+// by the same.
+func sysvState(root, script string) string {
+	for _, level := range []string{"2", "3", "4", "5"} {
+		found, err := filepath.Glob(filepath.Join(root, "etc/rc"+level+".d/S[0-9][0-9]"+script))
+		if err == nil && len(found) > 0 {
+			return "enabled"
+		}
+	}
+	return "disabled"
+}
+
+func text(props map[string]dbus.Variant, name string) string {
+	s, _ := props[name].Value().(string)
+	return s
+}
+
+// ask calls a method within the time limit. A connection that was cut under the
+// call reads as dbus.ErrClosed.
+func (l link) ask(ctx context.Context, object dbus.ObjectPath, method string, args ...any) *dbus.Call {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	call := l.Object(busName, object).CallWithContext(ctx, method, 0, args...)
+	if call.Err != nil && !l.Connected() {
+		call.Err = dbus.ErrClosed
+	}
+	if errors.Is(call.Err, syscall.EPIPE) || errors.Is(call.Err, syscall.ECONNRESET) {
+		call.Err = dbus.ErrClosed
+	}
+	return call
+}
