@@ -46,6 +46,7 @@ var baseEnv = sync.OnceValues(func() (*cel.Env, error) {
 			cel.LateFunctionBinding())),
 		cel.Function("reveal", cel.Overload("reveal_secret", []*cel.Type{celSecret}, cel.StringType,
 			cel.UnaryBinding(reveal))),
+		orderOption(),
 	)
 })
 
@@ -255,12 +256,14 @@ func (e *Env) build(text string) *compiled {
 	if !ok {
 		return fail(e.homeless(text, checked.OutputType()))
 	}
+	used := e.usageOf(checked)
+	orderRanges(checked.NativeRep())
 	prg, err := e.cel.Program(checked, cel.CostLimit(costLimit), cel.InterruptCheckFrequency(interruptEvery),
 		cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
 		return fail(&Fault{Offset: startOffset(text), Message: e.schema.pretty(err.Error())})
 	}
-	c.typ, c.ast, c.prg, c.usage = typ, checked, prg, e.usageOf(checked)
+	c.typ, c.ast, c.prg, c.usage = typ, checked, prg, used
 	return c
 }
 
