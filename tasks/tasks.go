@@ -2,13 +2,29 @@
 package tasks
 
 import (
+	authorizedkeys "holdfast/tasks/authorized_keys"
 	"holdfast/tasks/file"
+	"holdfast/tasks/group"
+	packages "holdfast/tasks/package"
+	"holdfast/tasks/service"
+	"holdfast/tasks/sudoers"
+	"holdfast/tasks/sysctl"
 	"holdfast/tasks/task"
+	"holdfast/tasks/unit"
+	"holdfast/tasks/user"
 )
 
 // All returns every module, sorted by name.
 func All() []*task.Module {
 	return []*task.Module{
+		authorizedkeys.Module,
 		file.Module,
+		group.Module,
+		packages.Module,
+		service.Module,
+		sudoers.Module,
+		sysctl.Module,
+		unit.Module,
+		user.Module,
 	}
 }
