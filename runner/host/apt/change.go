@@ -37,16 +37,24 @@ func (s *System) Refresh(ctx context.Context, run Runner, progress func(string))
 	if err := s.ready(ctx, c, false); err != nil {
 		return fmt.Errorf("cannot refresh the package lists: %w", err)
 	}
+	before, err := s.ListsRefreshed()
+	if err != nil {
+		return err
+	}
 	// Without this option apt-get calls it a success when a source is unreachable.
 	argv := aptGet("-o", "APT::Update::Error-Mode=any", "update")
-	if err := s.change(ctx, c, argv); err != nil {
-		return fmt.Errorf("cannot refresh the package lists: %w", err)
-	}
-	// apt leaves the folder alone when all lists are current, so that nothing on
-	// disk would say that it asked.
+	// The folder's time is our record. apt leaves it alone when all lists are
+	// current, and touches it when it could not fetch them.
 	now := time.Now()
-	if err := os.Chtimes(s.path("var/lib/apt/lists"), now, now); err != nil {
+	failed := s.change(ctx, c, argv)
+	if failed != nil {
+		now = before
+	}
+	if err := os.Chtimes(s.path("var/lib/apt/lists"), now, now); err != nil && failed == nil {
 		return fmt.Errorf("cannot record that the package lists were refreshed: %w", err)
+	}
+	if failed != nil {
+		return fmt.Errorf("cannot refresh the package lists: %w", failed)
 	}
 	return nil
 }
@@ -206,7 +214,11 @@ func (s *System) ready(ctx context.Context, c *change, repair bool) error {
 	}
 	c.say("an earlier dpkg run was interrupted: finishing it with dpkg --configure -a")
 	argv := []string{"dpkg", "--force-confdef", "--force-confold", "--configure", "-a"}
-	if err := s.change(ctx, c, argv); err != nil {
+	var failed *Failed
+	if err := s.change(ctx, c, argv); errors.As(err, &failed) {
+		// What is asked for next may be the very removal of what cannot be configured.
+		c.say("it could not be finished: " + failed.Error())
+	} else if err != nil {
 		return fmt.Errorf("an earlier dpkg run was interrupted and cannot be finished: %w", err)
 	}
 	return ctx.Err()
