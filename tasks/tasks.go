@@ -3,9 +3,11 @@ package tasks
 
 import (
 	authorizedkeys "holdfast/tasks/authorized_keys"
+	"holdfast/tasks/command"
 	"holdfast/tasks/file"
 	"holdfast/tasks/group"
 	packages "holdfast/tasks/package"
+	"holdfast/tasks/script"
 	"holdfast/tasks/service"
 	"holdfast/tasks/sudoers"
 	"holdfast/tasks/sysctl"
@@ -18,9 +20,11 @@ import (
 func All() []*task.Module {
 	return []*task.Module{
 		authorizedkeys.Module,
+		command.Module,
 		file.Module,
 		group.Module,
 		packages.Module,
+		script.Module,
 		service.Module,
 		sudoers.Module,
 		sysctl.Module,
