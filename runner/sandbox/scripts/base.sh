@@ -24,6 +24,7 @@ chmod 0440 "$root/etc/sudoers.d/90-cloud-init-users"
 for unit in systemd-udevd.service systemd-udevd-kernel.socket systemd-udevd-control.socket \
 	systemd-udev-trigger.service systemd-networkd-wait-online.service systemd-journald-audit.socket \
 	systemd-binfmt.service systemd-modules-load.service systemd-logind-varlink.socket \
+	sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount dev-hugepages.mount \
 	console-getty.service container-getty@.service getty@.service getty-static.service getty.target; do
 	ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done

@@ -22,6 +22,8 @@ ip route add default via "$GATEWAY" || exit 1
 
 echo $$ >"$FOLDER/boot.pid"
 export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY="$UNIFIED" SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
+# On a real host, /tmp is on the disk.
+export SYSTEMD_NSPAWN_TMPFS_TMP=0
 exec systemd-nspawn --quiet --settings=no --register=no --keep-unit \
 	--directory="$FOLDER/root" --boot --machine="$MACHINE" --hostname="$NAME" \
 	--capability=all --network-namespace-path=/proc/$$/ns/net \
