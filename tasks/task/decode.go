@@ -43,7 +43,7 @@ type decoder struct {
 }
 
 func (d *decoder) isHole(n *source.Node, path string, t reflect.Type, f *Field) bool {
-	if d.hole == nil || n.Kind != source.Scalar {
+	if d.hole == nil {
 		return false
 	}
 	hole, faults := d.hole(n, path, t, f)

@@ -1,0 +1,309 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"holdfast/playbooks/source"
+	"holdfast/runner/expr"
+	"holdfast/tasks/secret"
+	"holdfast/tasks/task"
+)
+
+// Tree is a value as written whose expressions are compiled.
+type Tree struct {
+	node    *source.Node
+	path    string
+	texts   map[*source.Node]*expr.Text
+	reveals bool
+}
+
+// args compiles the arguments of a module. The module's own decoder walks them and
+// asks about every scalar, so each expression is checked against its field.
+func (c *compiler) args(sc *scope, n *Node, args *source.Node, at source.Pos) *Tree {
+	t := &Tree{node: args, path: n.Path + "." + n.Module.Name, texts: map[*source.Node]*expr.Text{}}
+	hole := func(v *source.Node, path string, want reflect.Type, f *task.Field) (bool, source.Faults) {
+		return c.hole(sc, n, t, v, path, want, f)
+	}
+	_, faults := n.Module.Check(args, at, n.Path, hole)
+	c.faults = append(c.faults, faults...)
+	return t
+}
+
+func (c *compiler) hole(sc *scope, n *Node, t *Tree, v *source.Node, path string, want reflect.Type, f *task.Field) (bool, source.Faults) {
+	if v.Kind != source.Scalar {
+		return false, nil
+	}
+	isBlob := f != nil && f.Type == reflect.TypeFor[task.Blob]()
+	if !strings.Contains(v.Text, "${") && !isBlob {
+		return false, nil
+	}
+	wantType := &expr.Type{Kind: expr.String}
+	if !isBlob {
+		var err error
+		if wantType, err = expr.FromGo(want); err != nil {
+			return true, source.Faults{{Pos: v.Pos, Path: path, Message: err.Error()}}
+		}
+	}
+	text, faults := sc.env.CompileText(v.Text, wantType)
+	var out source.Faults
+	for _, fault := range faults {
+		out.Add(expr.FaultAt(v, path, fault))
+	}
+	if len(out) > 0 {
+		return true, out
+	}
+	t.texts[v] = text
+	t.reveals = t.reveals || text.Reveals()
+	if isBlob && f.Blob != "text" {
+		if fault := c.blobFile(sc, n, v, text, f); fault != nil {
+			fault.Path = path
+			return true, source.Faults{fault}
+		}
+	}
+	return true, nil
+}
+
+// text compiles a scalar that must give a text.
+func (c *compiler) text(sc *scope, n *source.Node, path string) *Tree {
+	return c.value(sc, n, path, &expr.Type{Kind: expr.String})
+}
+
+// value compiles any tree whose scalars may hold expressions. want is the type of
+// the whole; a literal is compared with it when the value is used.
+func (c *compiler) value(sc *scope, n *source.Node, path string, want *expr.Type) *Tree {
+	t := &Tree{node: n, path: path, texts: map[*source.Node]*expr.Text{}}
+	c.valueInto(sc, t, n, path, want)
+	return t
+}
+
+func (c *compiler) valueInto(sc *scope, t *Tree, n *source.Node, path string, want *expr.Type) {
+	var elem *expr.Type
+	if want != nil && (want.Kind == expr.List || want.Kind == expr.Map) {
+		elem = want.Elem
+	}
+	switch n.Kind {
+	case source.List:
+		for i, item := range n.Items {
+			c.valueInto(sc, t, item, path+"["+strconv.Itoa(i)+"]", elem)
+		}
+	case source.Map:
+		for _, kv := range n.Entries {
+			c.valueInto(sc, t, kv.Value, path+"."+kv.Key.Text, elem)
+		}
+	case source.Scalar:
+		if !strings.Contains(n.Text, "${") {
+			return
+		}
+		text, faults := sc.env.CompileText(n.Text, want)
+		for _, f := range faults {
+			c.faults.Add(expr.FaultAt(n, path, f))
+		}
+		if len(faults) == 0 {
+			t.texts[n] = text
+			t.reveals = t.reveals || text.Reveals()
+		}
+	}
+}
+
+// each compiles the list of a loop and returns the type of its elements.
+func (c *compiler) each(sc *scope, n *source.Node, path string) (*Tree, *expr.Type) {
+	if n.Kind == source.Scalar {
+		t := c.value(sc, n, path, nil)
+		text := t.texts[n]
+		if text == nil {
+			if strings.Contains(n.Text, "${") {
+				return t, &expr.Type{Kind: expr.Dyn}
+			}
+			c.faults.Addf(n.Pos, path, "want a list, got %q", n.Text).Hint = "write a list, or ${an expression that is one}"
+			return t, &expr.Type{Kind: expr.Dyn}
+		}
+		switch typ := text.Type(); typ.Kind {
+		case expr.List:
+			if typ.Elem != nil {
+				return t, typ.Elem
+			}
+		case expr.Dyn:
+		default:
+			c.faults.Addf(n.Pos, path, "want a list, got %s", typ)
+		}
+		return t, &expr.Type{Kind: expr.Dyn}
+	}
+	if n.Kind != source.List {
+		c.faults.Addf(n.Pos, path, "want a list, got %s", n.Kind)
+		return &Tree{node: n, path: path}, &expr.Type{Kind: expr.Dyn}
+	}
+	return c.value(sc, n, path, nil), elementType(n)
+}
+
+// elementType guesses the common type of a literal list's elements: objects with
+// the keys of the first one, or strings, or integers.
+func elementType(n *source.Node) *expr.Type {
+	var out *expr.Type
+	for _, item := range n.Items {
+		t := literalType(item)
+		if out != nil && t.String() != out.String() {
+			return &expr.Type{Kind: expr.Dyn}
+		}
+		out = t
+	}
+	if out == nil {
+		return &expr.Type{Kind: expr.Dyn}
+	}
+	return out
+}
+
+func literalType(n *source.Node) *expr.Type {
+	switch {
+	case n.Kind == source.List:
+		return &expr.Type{Kind: expr.List, Elem: elementType(n)}
+	case n.Kind == source.Map:
+		fields := map[string]*expr.Type{}
+		name := "item{"
+		for _, kv := range n.Entries {
+			fields[kv.Key.Text] = literalType(kv.Value)
+			name += kv.Key.Text + ","
+		}
+		return &expr.Type{Kind: expr.Struct, Object: &expr.Object{Name: name + "}", Fields: fields}}
+	case strings.Contains(n.Text, "${"):
+		return &expr.Type{Kind: expr.Dyn}
+	case n.Type == source.Int:
+		return &expr.Type{Kind: expr.Int}
+	case n.Type == source.Bool:
+		return &expr.Type{Kind: expr.Bool}
+	case n.Type == source.Float:
+		return &expr.Type{Kind: expr.Double}
+	}
+	return &expr.Type{Kind: expr.String}
+}
+
+// resolution is one evaluation of a tree.
+type resolution struct {
+	ctx     context.Context
+	vars    expr.Vars
+	secrets *SecretTable
+	texts   map[*source.Node]*expr.Text
+	path    string
+	// open are the scalars whose value is not known.
+	open    map[*source.Node]bool
+	unknown *expr.Unknown
+}
+
+// resolve returns the tree with every expression replaced by its value. Scalars
+// that are not known stay as they are and are noted in open.
+func (t *Tree) resolve(ctx context.Context, vars expr.Vars, secrets *SecretTable) (*source.Node, *resolution, error) {
+	r := &resolution{ctx: ctx, vars: vars, secrets: secrets, texts: t.texts, path: t.path, open: map[*source.Node]bool{}}
+	if t.node == nil {
+		return &source.Node{Kind: source.Map}, r, nil
+	}
+	n, err := r.node(t.node)
+	return n, r, err
+}
+
+func (r *resolution) node(n *source.Node) (*source.Node, error) {
+	switch n.Kind {
+	case source.List:
+		out := *n
+		out.Items = make([]*source.Node, len(n.Items))
+		for i, item := range n.Items {
+			v, err := r.node(item)
+			if err != nil {
+				return nil, err
+			}
+			out.Items[i] = v
+		}
+		return &out, nil
+	case source.Map:
+		out := *n
+		out.Entries = make([]source.Entry, len(n.Entries))
+		for i, kv := range n.Entries {
+			v, err := r.node(kv.Value)
+			if err != nil {
+				return nil, err
+			}
+			out.Entries[i] = source.Entry{Key: kv.Key, Value: v}
+		}
+		return &out, nil
+	}
+	text := r.texts[n]
+	if text == nil {
+		return n, nil
+	}
+	return r.scalar(n, text)
+}
+
+func (r *resolution) scalar(n *source.Node, text *expr.Text) (*source.Node, error) {
+	v, err := text.Eval(r.ctx, r.vars)
+	if err != nil {
+		return nil, failureAt(n, r.path, err)
+	}
+	switch v := v.(type) {
+	case expr.Unknown:
+		r.open[n] = true
+		if r.unknown == nil {
+			r.unknown = &v
+		}
+		return n, nil
+	case secret.Text:
+		id := r.secrets.add(v)
+		return source.FromValue(n.Pos, map[string]any{task.SecretKey: strconv.Itoa(id)})
+	}
+	out, err := source.FromValue(n.Pos, v)
+	if err != nil {
+		return nil, failureAt(n, r.path, err)
+	}
+	if n.Anchor != nil {
+		out.Anchor = n.Anchor
+	}
+	return out, nil
+}
+
+// failureAt gives the failure of an evaluation its place.
+func failureAt(n *source.Node, path string, err error) error {
+	var f *expr.Failure
+	if errors.As(err, &f) {
+		return &source.Fault{Pos: n.At(f.Offset), Path: path, Message: f.Message, Hint: f.Hint}
+	}
+	return &source.Fault{Pos: n.Pos, Path: path, Message: err.Error()}
+}
+
+// Eval returns whether the condition holds. unknown is set when that cannot be known yet.
+func (e *Expr) Eval(ctx context.Context, vars expr.Vars) (holds bool, unknown *expr.Unknown, err error) {
+	if e == nil {
+		return true, nil, nil
+	}
+	v, err := e.Program.Eval(ctx, vars)
+	if err != nil {
+		return false, nil, failureAt(e.node, e.path, err)
+	}
+	switch v := v.(type) {
+	case expr.Unknown:
+		return false, &v, nil
+	case bool:
+		return v, nil, nil
+	}
+	return false, nil, fmt.Errorf("internal error: %s gave %T", e.path, v)
+}
+
+// SecretTable numbers the secrets that travel beside a program.
+type SecretTable struct {
+	list []secret.Text
+}
+
+func (t *SecretTable) add(s secret.Text) int {
+	t.list = append(t.list, s)
+	return len(t.list)
+}
+
+// All returns the secrets by their number.
+func (t *SecretTable) All() map[int]secret.Text {
+	out := map[int]secret.Text{}
+	for i, s := range t.list {
+		out[i+1] = s
+	}
+	return out
+}
