@@ -17,6 +17,9 @@ var longRange = regexp.MustCompile(`\[[^]]*[0-9]{3}`)
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(fleet))
 	f.Add([]byte(small))
+	for _, tt := range faultTests {
+		f.Add([]byte(tt.in))
+	}
 	f.Add([]byte("hosts: {\"a[1:3]\": {groups: [g]}}\ngroups: {g: {groups: [h]}, h: {groups: [g], select: x=y, labels: {a: b}}}\n"))
 	f.Add([]byte("a: &x {hosts: {b: }}\n<<: *x\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -1,15 +1,30 @@
 package source
 
-import "fmt"
+import (
+	"fmt"
+	"unicode/utf8"
+)
+
+// maxSuggest is the longest name, in bytes, for which a nearest one is looked for.
+// It bounds the work when the name is a whole paragraph.
+const maxSuggest = 100
 
 // DidYouMean returns a hint that names the candidate nearest to name, or ""
 // when none is within an edit distance of two (one for names under five letters).
 func DidYouMean(name string, candidates []string) string {
+	if len(name) > maxSuggest {
+		return ""
+	}
 	best, bestDist := "", 3
+	runes := utf8.RuneCountInString(name)
 	if len(name) < 5 {
 		bestDist = 2
 	}
 	for _, c := range candidates {
+		// Each letter too many or too few costs one, so these cannot be near.
+		if n := utf8.RuneCountInString(c) - runes; n > 2 || n < -2 {
+			continue
+		}
 		if d := editDistance(name, c); d < bestDist || d == bestDist && best != "" && c < best {
 			best, bestDist = c, d
 		}
