@@ -184,6 +184,9 @@ func (h *Host) NewScope(facts *task.Facts) *Scope {
 // a list of such, or an [expr.Unknown].
 func (sc *Scope) SetResult(name string, v any) { sc.results[name] = v }
 
+// Forget takes a result out of the scope, because its task gave none.
+func (sc *Scope) Forget(name string) { delete(sc.results, name) }
+
 // Bind returns a copy of the scope in which name is v, for a loop variable or a
 // task's own result.
 func (sc *Scope) Bind(name string, v any) *Scope {

@@ -142,6 +142,10 @@ type NoBlob struct {
 type Started struct {
 	N       int    `json:"n"`
 	Handler string `json:"handler,omitempty"`
+	// Name and Module are set for a handler that an earlier run left, which the
+	// controller does not know.
+	Name   string `json:"name,omitempty"`
+	Module string `json:"module,omitempty"`
 }
 
 // Result is the outcome of a step.
@@ -353,7 +357,7 @@ func (s *Started) ensureValid() error {
 	if s.N < 1 {
 		return fmt.Errorf("bad step %d", s.N)
 	}
-	return names(s.Handler)
+	return names(s.Handler, s.Name, s.Module)
 }
 
 func (p *Progress) ensureValid() error {

@@ -1,0 +1,362 @@
+// Package helper is the far end: it runs on the target, reads programs from its
+// input, runs them with the modules that it was given, and writes results to its
+// output as they happen. It ends when its input closes and leaves nothing running.
+package helper
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+
+	"holdfast/playbooks/source"
+	"holdfast/runner/host"
+	"holdfast/runner/journal"
+	"holdfast/runner/wire"
+	"holdfast/tasks/secret"
+	"holdfast/tasks/task"
+)
+
+// Options of a helper.
+type Options struct {
+	Modules []*task.Module
+	Build   string // hash of this build, for people
+	// StateDir holds journal, ledger and pending handlers. "" is /var/lib/holdfast
+	// for root and ~/.local/state/holdfast for others.
+	StateDir string
+	In       io.Reader
+	Out      io.Writer
+}
+
+// Serve speaks to the controller until its input ends.
+func Serve(ctx context.Context, opts Options) error {
+	if _, err := fmt.Fprintf(opts.Out, "%s%d\n", wire.Magic, wire.MaxProtocol); err != nil {
+		return err
+	}
+	machine, err := host.New()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s := &server{
+		opts: opts, stream: wire.NewStream(opts.In, opts.Out), machine: machine, modules: map[string]*task.Module{},
+		work: make(chan job), stop: make(chan struct{}), cancelNow: cancel, blobs: newMailbox(), defs: map[string]handlerDef{},
+	}
+	for _, m := range opts.Modules {
+		s.modules[m.Name] = m
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.read()
+	}()
+	err = s.talk(ctx)
+	s.release()
+	if err != nil {
+		// The reader may be blocked on an input that stays open; the process ends
+		// with its caller and takes the reader along.
+		return err
+	}
+	<-done
+	return nil
+}
+
+// server is the state of one talk.
+type server struct {
+	opts    Options
+	stream  *wire.Stream
+	machine *host.Machine
+	modules map[string]*task.Module
+	blobs   *mailbox
+
+	hello   *wire.Hello
+	store   *journal.Store
+	lock    *journal.Lock
+	journal *journal.Journal // of this run, from its first change on
+	failed  bool             // a step of this run failed
+	overlay *host.Overlay    // in a plan
+
+	queue []string // handlers to run, in the order of their notification
+	defs  map[string]handlerDef
+	order []string // names of defs in order of definition
+	left  int      // steps of handlers that earlier runs left
+
+	work      chan job
+	stopOnce  sync.Once
+	stop      chan struct{} // closed: stop after the current atomic step
+	cancelNow context.CancelFunc
+	mu        sync.Mutex
+	secrets   map[int]secret.Text // came before the next message
+}
+
+// job is a message that starts work, with the secrets that came along.
+type job struct {
+	message *wire.Message
+	secrets map[int]secret.Text
+}
+
+// handlerDef is a handler with the secrets its steps refer to.
+type handlerDef struct {
+	wire.Handler
+	secrets map[int]secret.Text
+	pending string // the run that left it, when it comes from the host's memory
+}
+
+// read takes frames in until the input ends.
+func (s *server) read() {
+	defer close(s.work)
+	defer s.blobs.close()
+	defer s.stopSoon()
+	for {
+		kind, payload, err := s.stream.ReadFrame()
+		if err != nil {
+			return
+		}
+		switch kind {
+		case wire.Secrets:
+			err = s.takeSecrets(payload)
+		case wire.Blob:
+			err = s.takeBlob(payload)
+		case wire.JSON:
+			err = s.takeMessage(payload)
+		}
+		if err != nil {
+			_ = s.stream.Send(&wire.Message{Refused: &wire.Refused{Error: err.Error()}})
+			return
+		}
+	}
+}
+
+func (s *server) stopSoon() { s.stopOnce.Do(func() { close(s.stop) }) }
+
+func (s *server) stopping() bool {
+	select {
+	case <-s.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *server) takeSecrets(payload []byte) error {
+	var plain map[string]string
+	if err := json.Unmarshal(payload, &plain); err != nil {
+		return errors.New("secrets that cannot be read")
+	}
+	got := map[int]secret.Text{}
+	for id, text := range plain {
+		n, err := strconv.Atoi(id)
+		if err != nil {
+			return errors.New("secrets that cannot be read")
+		}
+		got[n] = secret.New(text)
+	}
+	s.mu.Lock()
+	s.secrets = got
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *server) takeBlob(payload []byte) error {
+	sum, data, err := wire.SplitBlob(payload)
+	if err != nil {
+		return err
+	}
+	return s.blobs.add(hex.EncodeToString(sum[:]), data)
+}
+
+func (s *server) takeMessage(payload []byte) error {
+	m, err := wire.DecodeMessage(payload)
+	var unknown *wire.UnknownKind
+	if errors.As(err, &unknown) {
+		return s.stream.Send(&wire.Message{Unsupported: &wire.Unsupported{Kind: unknown.Kind}})
+	}
+	if err != nil {
+		return err
+	}
+	switch {
+	case m.Cancel != nil:
+		s.stopSoon()
+		if m.Cancel.Now {
+			s.cancelNow()
+		}
+	case m.NoBlob != nil:
+		s.blobs.refuse(m.NoBlob.Digest, m.NoBlob.Error)
+	case m.Unsupported != nil:
+	default:
+		s.mu.Lock()
+		secrets := s.secrets
+		s.secrets = nil
+		s.mu.Unlock()
+		s.work <- job{m, secrets}
+	}
+	return nil
+}
+
+// talk answers messages in order.
+func (s *server) talk(ctx context.Context) error {
+	first, ok := <-s.work
+	if !ok {
+		return nil
+	}
+	if first.message.Hello == nil {
+		return s.refuse("the talk must begin with hello", "")
+	}
+	if err := s.welcome(first.message.Hello); err != nil {
+		return err
+	}
+	for j := range s.work {
+		var err error
+		switch {
+		case j.message.Program != nil:
+			err = s.program(ctx, j.message.Program, j.secrets)
+		case j.message.Undo != nil:
+			err = s.undo(ctx, j.message.Undo)
+		default:
+			err = s.refuse("a message that does not belong here", "")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *server) refuse(message, hint string) error {
+	if err := s.stream.Send(&wire.Message{Refused: &wire.Refused{Error: message, Hint: hint}}); err != nil {
+		return err
+	}
+	return errors.New(message)
+}
+
+// writes reports whether the run changes the host, and so needs its lock.
+func (s *server) writes() bool { return s.hello.Mode == "apply" || s.hello.Mode == "undo" }
+
+func (s *server) welcome(h *wire.Hello) error {
+	s.hello = h
+	if h.Min > wire.MaxProtocol || h.Max < wire.MinProtocol {
+		return s.refuse(fmt.Sprintf("this helper speaks protocol %d to %d", wire.MinProtocol, wire.MaxProtocol), "")
+	}
+	w := &wire.Welcome{Min: wire.MinProtocol, Max: wire.MaxProtocol, Build: s.opts.Build,
+		Platform: runtime.GOOS + "/" + runtime.GOARCH, Facts: s.machine.Facts()}
+	if err := s.openStore(); err != nil {
+		return s.refuse(err.Error(), "")
+	}
+	if s.writes() {
+		if err := s.takeLock(); err != nil {
+			return err
+		}
+		w.Fence = s.lock.Fence
+	}
+	if s.store != nil {
+		if err := s.recall(w); err != nil {
+			return s.refuse(err.Error(), "")
+		}
+	}
+	if h.Mode == "plan" {
+		s.overlay = host.NewOverlay(s.machine.Reader())
+	}
+	return s.stream.Send(&wire.Message{Welcome: w})
+}
+
+// openStore opens the host's memory. A run that only reads does not make one.
+func (s *server) openStore() error {
+	dir := s.opts.StateDir
+	if dir == "" {
+		dir = journal.DefaultDir
+		if os.Geteuid() != 0 {
+			home, err := os.UserHomeDir()
+			if err != nil {
+				return fmt.Errorf("cannot find a place for the journal: %w", err)
+			}
+			dir = filepath.Join(home, ".local/state/holdfast")
+		}
+	}
+	if _, err := os.Stat(dir); !s.writes() && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	store, err := journal.Open(dir)
+	s.store = store
+	return err
+}
+
+func (s *server) takeLock() error {
+	lock, err := s.store.Lock(journal.Holder{Run: s.hello.Run, Controller: s.hello.Controller, User: s.hello.User,
+		Command: s.hello.Command, Since: now()})
+	var locked *journal.Locked
+	if errors.As(err, &locked) {
+		if err := s.stream.Send(&wire.Message{Refused: &wire.Refused{Error: err.Error(), Locked: true,
+			Hint: "wait for it, or end it; the lock goes when its process goes"}}); err != nil {
+			return err
+		}
+		return err
+	}
+	if err != nil {
+		return s.refuse(err.Error(), "")
+	}
+	s.lock = lock
+	return nil
+}
+
+// recall loads what earlier runs left: pending handlers, and the runs that can be
+// taken back.
+func (s *server) recall(w *wire.Welcome) error {
+	pending, err := s.store.Pending()
+	if err != nil {
+		return err
+	}
+	for _, h := range pending {
+		w.Pending = append(w.Pending, wire.PendingHandler{Name: h.Name, Run: h.Run})
+		if s.hello.Mode != "apply" {
+			continue
+		}
+		def := handlerDef{pending: h.Run}
+		def.Name = h.Name
+		if err := json.Unmarshal(h.Steps, &def.Steps); err != nil {
+			return fmt.Errorf("cannot read the pending handler %q: %w", h.Name, err)
+		}
+		for i := range def.Steps {
+			s.left++
+			def.Steps[i].N = leftBase + s.left
+		}
+		s.define(def)
+		s.queue = append(s.queue, h.Name)
+	}
+	if s.hello.Mode != "undo" {
+		return nil
+	}
+	w.Runs, err = s.runs()
+	return err
+}
+
+func (s *server) release() {
+	if s.journal != nil {
+		status := journal.Interrupted
+		if s.failed {
+			status = journal.Failed
+		}
+		_ = s.journal.Close(status)
+		s.journal = nil
+	}
+	if s.lock != nil {
+		_ = s.lock.Release()
+		s.lock = nil
+	}
+}
+
+// leftBase is where the numbers of such steps begin, beyond those of any program.
+const leftBase = 1_000_000
+
+// node reads a step's arguments.
+func node(args json.RawMessage) (*source.Node, error) {
+	return source.FromJSON(source.Pos{}, args)
+}

@@ -1,0 +1,185 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"holdfast/inventory"
+	"holdfast/runner/event"
+	"holdfast/runner/load"
+	"holdfast/runner/remote"
+	"holdfast/runner/wire"
+)
+
+// hostRun is the work on one host. One goroutine owns it.
+type hostRun struct {
+	run     *run
+	host    *inventory.Host
+	bound   *load.Host
+	session *remote.Session
+	secrets *load.SecretTable
+	counts  event.Counts
+
+	step     int               // number of the last step that was made
+	program  int               // number of the last program that was sent
+	batch    []wire.Step       // resolved and not sent yet
+	handlers []wire.Handler    // resolved and not sent yet
+	queue    []string          // for the next program
+	drop     []string          // for the next program
+	meta     map[int]*stepMeta // what the host's answers refer to
+	broken   error             // an answer that could not be dealt with
+	failed   bool
+}
+
+// Stats is what a connection may tell about its traffic.
+type Stats interface {
+	Traffic() (bytesUp, bytesDown, roundTrips, channels int64)
+}
+
+// work does everything on the host and reports its outcome.
+func (h *hostRun) work(ctx context.Context) {
+	began := time.Now()
+	f := &event.HostFinished{}
+	code := CodeOK
+	conn, err := h.run.opts.Connect(ctx, h.host)
+	if err == nil {
+		err = h.talk(ctx, conn)
+		if s, ok := conn.(Stats); ok {
+			f.BytesUp, f.BytesDown, f.RoundTrips, _ = s.Traffic()
+		}
+		if cerr := conn.Close(); err == nil && cerr != nil {
+			h.warn("cannot close the connection: "+cerr.Error(), "")
+		}
+	} else {
+		err = asUnreachable(h.host.Name, err)
+	}
+	f.Status, code = h.outcome(ctx, err)
+	f.Counts, f.Duration = h.counts, time.Since(began)
+	h.run.emit(h.host.Name, event.Event{HostFinished: f})
+	h.run.count(f, code)
+}
+
+func asUnreachable(name string, err error) error {
+	var u *remote.Unreachable
+	if errors.As(err, &u) {
+		return err
+	}
+	out := &remote.Unreachable{Host: name, Err: err}
+	var k *remote.HostKey
+	if errors.As(err, &k) && !k.Changed {
+		out.Hint = "compare the fingerprint and record it: holdfast trust " + name
+	}
+	return out
+}
+
+// outcome turns the end of the work into a status and an exit status, and reports
+// what was not reported yet.
+func (h *hostRun) outcome(ctx context.Context, err error) (event.HostStatus, int) {
+	var unreachable *remote.Unreachable
+	var lost *remote.Lost
+	switch {
+	case errors.Is(err, errInterrupted), err != nil && ctx.Err() != nil:
+		return event.HostInterrupted, CodeOK
+	case err == nil && !h.failed, errors.Is(err, errStop) && !h.failed:
+		return event.HostOK, CodeOK
+	case err == nil, errors.Is(err, errStop):
+		return event.HostFailed, CodeFailed
+	case errors.As(err, &unreachable):
+		h.run.emit(h.host.Name, event.Event{HostUnreached: &event.HostUnreached{Error: unreachable.Err.Error(), Hint: unreachable.Hint}})
+		return event.HostUnreachable, CodeUnreachable
+	case errors.As(err, &lost):
+		h.run.emit(h.host.Name, event.Event{HostUnreached: &event.HostUnreached{Error: err.Error(), Lost: true,
+			Hint: "run the same command again: what was done stays done, and pending handlers run then"}})
+		return event.HostUnreachable, CodeUnreachable
+	}
+	hint := ""
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		hint = hinted.Hint()
+	}
+	var refused *remote.Refused
+	if errors.As(err, &refused) {
+		hint = refused.Hint
+	}
+	h.run.emit(h.host.Name, event.Event{TaskFinished: &event.TaskFinished{Task: event.Task{Name: "prepare the host"}, Status: event.Failed, Error: err.Error(), Hint: hint}})
+	return event.HostFailed, CodeFailed
+}
+
+func (h *hostRun) warn(message, hint string) {
+	h.run.emit(h.host.Name, event.Event{Warning: &event.Warning{Message: message, Hint: hint}})
+}
+
+// talk opens the session and does the work of the run's mode.
+func (h *hostRun) talk(ctx context.Context, conn remote.Conn) error {
+	opts := h.run.opts.Session(h.host)
+	opts.Hello = h.run.hello()
+	opts.Pushed = func(p remote.Pushed) {
+		h.run.emit(h.host.Name, event.Event{HelperPushed: &event.HelperPushed{Bytes: p.Bytes, Platform: p.Platform, Path: p.Path, Duration: p.Took}})
+	}
+	session, err := remote.Open(ctx, conn, opts)
+	if err != nil {
+		return err
+	}
+	h.session = session
+	defer func() {
+		if err := session.Close(); err != nil {
+			h.warn("the helper did not end well: "+err.Error(), "")
+		}
+	}()
+	w := session.Welcome
+	at := conn.Describe()
+	h.run.emit(h.host.Name, event.Event{HostConnected: &event.HostConnected{Address: at.Address, User: at.User,
+		Root: w.Facts.UID == 0, OS: w.Facts.OS.Name, Helper: w.Build, Duration: session.Duration}})
+	if h.run.opts.Mode == event.Undo {
+		return h.undo(ctx)
+	}
+	for _, p := range w.Pending {
+		if h.run.opts.Mode == event.Apply {
+			h.run.emit(h.host.Name, event.Event{HandlerQueued: &event.HandlerQueued{Handler: p.Name, Pending: p.Run}})
+		}
+	}
+	return h.play(ctx)
+}
+
+// undo takes a run back on this host.
+func (h *hostRun) undo(ctx context.Context) error {
+	want := h.run.opts.Undo
+	id := pick(h.session.Welcome.Runs, want.Run)
+	if id == "" {
+		h.warn("nothing to take back: this host knows no run "+want.Run, "")
+		return nil
+	}
+	done, err := h.session.Undo(ctx, &wire.Undo{Run: id, Only: want.Only, Plan: want.Plan, Force: want.Force},
+		remote.Work{Each: h.hear, Interrupt: h.run.opts.Stop, Blob: h.run.opts.Blobs.Get})
+	if err != nil {
+		return err
+	}
+	if done.Cancelled {
+		return errInterrupted
+	}
+	if done.Error != "" {
+		return errors.New(done.Error)
+	}
+	return nil
+}
+
+// pick returns the run's full name: the run itself, one that begins so, or the
+// newest that changed something and was not taken back.
+func pick(runs []wire.Run, want string) string {
+	found := ""
+	for _, r := range runs { // newest first
+		switch {
+		case r.ID == want:
+			return r.ID
+		case want == "last" && found == "" && r.UndoOf == "" && r.UndoneBy == "":
+			found = r.ID
+		case want != "last" && len(want) >= 4 && len(r.ID) > len(want) && r.ID[:len(want)] == want:
+			if found != "" {
+				return "" // two runs begin so
+			}
+			found = r.ID
+		}
+	}
+	return found
+}
