@@ -22,7 +22,8 @@ type Binary struct {
 	Args     string // what makes it serve, plain words
 	Hash     string // SHA-256 in hex of the file as it is on the target
 	Size     int64  // of the file
-	Gzip     []byte // the file, gzipped
+	// Gzip returns the file, gzipped. It is called when the file has to be sent.
+	Gzip func() ([]byte, error)
 }
 
 // Binaries are the helpers that this build can push, one for each platform.
@@ -279,14 +280,18 @@ func (b *bootstrap) push(bins Binaries, rest string, pushed func(Pushed)) error 
 		if bin.Platform != platform {
 			continue
 		}
-		if err := b.send(fmt.Sprintf("%d\n", len(bin.Gzip))); err != nil {
+		data, err := bin.Gzip()
+		if err != nil {
+			return fmt.Errorf("cannot read the helper: %w", err)
+		}
+		if err := b.send(fmt.Sprintf("%d\n", len(data))); err != nil {
 			return err
 		}
-		if _, err := b.proc.Stdin().Write(bin.Gzip); err != nil {
+		if _, err := b.proc.Stdin().Write(data); err != nil {
 			return b.ended()
 		}
 		if pushed != nil {
-			pushed(Pushed{platform, clean(path), int64(len(bin.Gzip)), time.Since(began)})
+			pushed(Pushed{platform, clean(path), int64(len(data)), time.Since(began)})
 		}
 		return nil
 	}

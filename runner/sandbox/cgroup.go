@@ -47,11 +47,6 @@ func parseHierarchies(mountinfo string) []hierarchy {
 	return list
 }
 
-// unifiedOnly reports whether the machine has the new layout and nothing else.
-func unifiedOnly(list []hierarchy) bool {
-	return !slices.ContainsFunc(list, func(h hierarchy) bool { return !h.v2 })
-}
-
 // makeCgroups gives a host a group of its own in every tree: hosts that share a
 // group would share their units.
 func (s *Sandbox) makeCgroups(name string) ([]string, error) {

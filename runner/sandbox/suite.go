@@ -11,17 +11,14 @@ type suite struct {
 	code    string // as the archive names it
 	distro  string // "debian" or "ubuntu"
 	version string
-	// unified says that its systemd needs the unified cgroup layout even where
-	// the machine has the old one.
-	unified bool
 }
 
 var suites = []suite{
 	{code: "bookworm", distro: "debian", version: "12"},
-	{code: "trixie", distro: "debian", version: "13", unified: true},
+	{code: "trixie", distro: "debian", version: "13"},
 	{code: "jammy", distro: "ubuntu", version: "22.04"},
 	{code: "noble", distro: "ubuntu", version: "24.04"},
-	{code: "resolute", distro: "ubuntu", version: "26.04", unified: true},
+	{code: "resolute", distro: "ubuntu", version: "26.04"},
 }
 
 // findSuite takes a code name, or a distribution and its version.

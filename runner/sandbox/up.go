@@ -246,13 +246,9 @@ func (s *Sandbox) writeScripts(h hostState, n networkState, cgroups []string) er
 	if err != nil {
 		return err
 	}
-	st, err := findSuite(h.Suite)
-	if err != nil {
-		return err
-	}
-	unified := "0"
-	if st.unified || unifiedOnly(list) {
-		unified = "1"
+	layout := "legacy"
+	if slices.ContainsFunc(list, func(h hierarchy) bool { return h.v2 }) {
+		layout = "unified"
 	}
 	dir := s.hostDir(h.Name)
 	var b strings.Builder
@@ -269,7 +265,7 @@ func (s *Sandbox) writeScripts(h hostState, n networkState, cgroups []string) er
 		{"MTU", fmt.Sprint(n.MTU)},
 		{"ADDRESS", h.address()},
 		{"GATEWAY", n.gateway()},
-		{"UNIFIED", unified},
+		{"LAYOUT", layout},
 		{"CGROUPS", strings.Join(cgroups, " ")},
 	} {
 		// No value has a quote: Open and Up have checked paths and names.

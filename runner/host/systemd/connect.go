@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -42,11 +43,12 @@ type Manager struct {
 	// only have a script in /etc/init.d cannot be enabled.
 	Run Runner
 
-	uid  uint32
-	user bool
+	user     bool // of an account, not the system's
+	uid, gid uint32
 
-	mu   sync.Mutex
-	link link
+	mu    sync.Mutex
+	link  link
+	paths []string // where unit files are looked for, once asked
 }
 
 // link is one connection. A private one leads straight to the manager: it knows
@@ -75,10 +77,10 @@ func ConnectUser(ctx context.Context, uid, gid uint32) (*Manager, error) {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return nil, fmt.Errorf("cannot reach the service manager of account %d: %w", uid, ErrNotBooted)
 	}
-	m := &Manager{uid: uid, user: true}
+	m := &Manager{user: true, uid: uid, gid: gid}
 	deadline := time.Now().Add(managerLimit)
 	for {
-		err := m.connectUser(ctx, uid, gid)
+		_, err := m.connected(ctx)
 		if err == nil {
 			return m, nil
 		}
@@ -137,13 +139,12 @@ func (m *Manager) connected(ctx context.Context) (link, error) {
 	if l.Conn != nil && l.Connected() {
 		return l, nil
 	}
+	var err error
 	if m.user {
-		if l.Conn != nil {
-			return link{}, errors.New("the account's service manager has gone away")
-		}
-		return link{}, ErrNotRunning
+		l, err = dialUser(ctx, m.uid, m.gid)
+	} else {
+		l, err = dialSystem(ctx)
 	}
-	l, err := dialSystem(ctx)
 	if err != nil {
 		return link{}, err
 	}
@@ -184,7 +185,7 @@ func dialBus(ctx context.Context) (link, error) {
 	return handshake(ctx, fd, uint32(os.Geteuid()), false)
 }
 
-func (m *Manager) connectUser(ctx context.Context, uid, gid uint32) error {
+func dialUser(ctx context.Context, uid, gid uint32) (link, error) {
 	dir := fmt.Sprintf("/run/user/%d/", uid)
 	var failed error
 	for _, path := range []string{"systemd/private", "bus"} {
@@ -192,15 +193,14 @@ func (m *Manager) connectUser(ctx context.Context, uid, gid uint32) error {
 		if err == nil {
 			var l link
 			if l, err = handshake(ctx, fd, uid, path != "bus"); err == nil {
-				m.replace(l)
-				return nil
+				return l, nil
 			}
 		}
 		if failed == nil {
 			failed = err
 		}
 	}
-	return failed
+	return link{}, failed
 }
 
 // dialAs connects with the rights of an account. The other end checks who called
@@ -280,6 +280,9 @@ func login(ctx context.Context, nc net.Conn, uid uint32, private bool) (link, er
 		return link{}, errors.Join(err, nc.Close())
 	}
 	err = conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.FormatUint(uint64(uid), 10))})
+	if err == nil && private {
+		err = drained(ctx, nc)
+	}
 	if err == nil {
 		err = nc.SetDeadline(time.Time{})
 	}
@@ -290,6 +293,37 @@ func login(ctx context.Context, nc net.Conn, uid uint32, private bool) (link, er
 		return link{}, errors.Join(err, conn.Close())
 	}
 	return link{conn, private}, nil
+}
+
+// drained waits until the other end has read all that was written. A manager that
+// finds our first call in the same read as the end of the login leaves it lying
+// until more comes (seen with systemd 252 on a busy machine: 30 s of silence).
+func drained(ctx context.Context, nc net.Conn) error {
+	sc, ok := nc.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	for start := time.Now(); time.Since(start) < dialLimit; {
+		var unread int32
+		var errno syscall.Errno
+		err := raw.Control(func(fd uintptr) {
+			_, _, errno = syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&unread)))
+		})
+		if err != nil || errno != 0 {
+			return errors.Join(err, os.NewSyscallError("ioctl", errno))
+		}
+		if unread == 0 {
+			return nil
+		}
+		if err := sleep(ctx, 100*time.Microsecond); err != nil {
+			return err
+		}
+	}
+	return errors.New("it does not answer")
 }
 
 // hello registers on a message bus and asks for the manager's signals.

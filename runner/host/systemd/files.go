@@ -86,7 +86,7 @@ func explain(err error) error {
 	switch reply.Name {
 	case "org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.DBus.Error.FileNotFound", "System.Error.ENOENT":
 		return fmt.Errorf("no such unit: %w", err)
-	case "org.freedesktop.DBus.Error.FileExists", "System.Error.EEXIST":
+	case "org.freedesktop.systemd1.UnitExists", "org.freedesktop.DBus.Error.FileExists", "System.Error.EEXIST":
 		return fmt.Errorf("a file of the administrator is in the way: %w", err)
 	}
 	return err

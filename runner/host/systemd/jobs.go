@@ -56,6 +56,9 @@ func (m *Manager) Act(ctx context.Context, action, unit string) error {
 	if err != nil {
 		return fmt.Errorf("cannot %s %s: %w", action, unit, err)
 	}
+	if result == conditionUnmet {
+		return m.unmet(ctx, action, unit)
+	}
 	if result != "done" && result != "skipped" {
 		return m.failure(ctx, action, unit, result, since)
 	}
@@ -97,10 +100,14 @@ func (m *Manager) job(ctx context.Context, method, unit string) (string, error) 
 			return "", err
 		}
 	}
-	var job dbus.ObjectPath
+	var object, job dbus.ObjectPath
+	if err := l.ask(ctx, managerPath, managerInterface+".LoadUnit", unit).Store(&object); err != nil {
+		return "", err
+	}
 	if err := l.ask(ctx, managerPath, managerInterface+"."+method, unit, "replace").Store(&job); err != nil {
 		return "", err
 	}
+	skipped := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -111,7 +118,11 @@ func (m *Manager) job(ctx context.Context, method, unit string) (string, error) 
 			if !open {
 				return m.poll(ctx, unit)
 			}
+			skipped = skipped || sawUnmet(s, object)
 			if result, ok := ended(s, job); ok {
+				if result == "done" && skipped {
+					result = conditionUnmet
+				}
 				return result, nil
 			}
 		}
@@ -125,6 +136,35 @@ func ended(s *dbus.Signal, job dbus.ObjectPath) (string, bool) {
 	}
 	result, ok := s.Body[3].(string)
 	return result, ok
+}
+
+// conditionUnmet stands for the result "done" of a start that was not even tried.
+const conditionUnmet = "condition"
+
+// sawUnmet reads PropertiesChanged(interface, changed, invalidated) of the unit. The
+// manager may forget an idle unit, and what it knew of it, before it is asked.
+func sawUnmet(s *dbus.Signal, object dbus.ObjectPath) bool {
+	if s.Path != object || s.Name != "org.freedesktop.DBus.Properties.PropertiesChanged" || len(s.Body) != 3 {
+		return false
+	}
+	props, _ := s.Body[1].(map[string]dbus.Variant)
+	if s.Body[0] != unitInterface || text(props, "ActiveState") != "inactive" {
+		return false
+	}
+	met, known := props["ConditionResult"].Value().(bool)
+	at, _ := props["ConditionTimestampMonotonic"].Value().(uint64)
+	return known && !met && at > 0
+}
+
+func (m *Manager) unmet(ctx context.Context, action, unit string) error {
+	st, err := m.State(ctx, unit)
+	if err != nil {
+		return err
+	}
+	if st.ActiveState != "inactive" {
+		return nil
+	}
+	return fmt.Errorf("cannot %s %s: a condition for its start does not hold (%s)", action, unit, st.condition)
 }
 
 // poll waits for a unit's job after the connection was cut. The result is lost
@@ -152,16 +192,12 @@ const (
 )
 
 // settle watches a service that systemd calls started as soon as it was forked:
-// a mistake in its configuration shows a moment later. Where a start condition
-// does not hold, systemd reports success and starts nothing.
+// a mistake in its configuration shows a moment later.
 func (m *Manager) settle(ctx context.Context, action, unit string, since time.Time) error {
 	for start := time.Now(); ; {
 		st, err := m.State(ctx, unit)
 		if err != nil {
 			return err
-		}
-		if st.ActiveState == "inactive" && st.condition != "" {
-			return fmt.Errorf("cannot %s %s: its condition %s does not hold", action, unit, st.condition)
 		}
 		if st.ActiveState == "failed" || st.SubState == "auto-restart" {
 			return m.failure(ctx, action, unit, "failed", since)

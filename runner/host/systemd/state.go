@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -38,7 +40,8 @@ type State struct {
 	result    string // of a service: success, exit-code, start-limit-hit, …
 	kind      string // of a service: simple, notify, oneshot, …
 	exitCode  int32
-	condition string // the first start condition that does not hold
+	condition string // the start conditions that do not hold, or all when that is not known
+	dropIns   []string
 }
 
 // Exists reports whether the unit is known at all; a masked one is.
@@ -87,6 +90,9 @@ func (m *Manager) state(ctx context.Context, unit string) (State, error) {
 	if !st.Exists() {
 		return st, nil
 	}
+	if !st.NeedReload && st.LoadState == "loaded" {
+		st.NeedReload = m.newDropIns(ctx, l, st)
+	}
 	// The property of the same name may be older than the links on disk.
 	var file string
 	err = l.ask(ctx, managerPath, managerInterface+".GetUnitFileState", unit).Store(&file)
@@ -113,9 +119,8 @@ func (s *State) fill(props map[string]dbus.Variant) {
 	if job, ok := props["Job"].Value().([]any); ok && len(job) == 2 {
 		s.job, _ = job[0].(uint32)
 	}
-	if met, ok := props["ConditionResult"].Value().(bool); ok && !met {
-		s.condition = unmet(props["Conditions"].Value())
-	}
+	s.condition = unmet(props["Conditions"].Value())
+	s.dropIns, _ = props["DropInPaths"].Value().([]string)
 }
 
 func (s *State) fillService(props map[string]dbus.Variant) {
@@ -127,9 +132,11 @@ func (s *State) fillService(props map[string]dbus.Variant) {
 }
 
 // unmet reads an array of (name, trigger, negate, parameter, result): a result
-// below 0 is a condition that did not hold, 0 one that was not checked.
+// below 0 is a condition that did not hold, 0 one that was not checked since the
+// unit was loaded.
 func unmet(conditions any) string {
 	list, _ := conditions.([][]any)
+	var all, failed []string
 	for _, c := range list {
 		if len(c) != 5 {
 			continue
@@ -138,15 +145,62 @@ func unmet(conditions any) string {
 		negate, _ := c[2].(bool)
 		parameter, _ := c[3].(string)
 		result, _ := c[4].(int32)
-		if result >= 0 {
-			continue
-		}
 		if negate {
 			parameter = "!" + parameter
 		}
-		return name + "=" + parameter
+		all = append(all, name+"="+parameter)
+		if result < 0 {
+			failed = append(failed, name+"="+parameter)
+		}
 	}
-	return ""
+	if len(failed) > 0 {
+		all = failed
+	}
+	return strings.Join(all, ", ")
+}
+
+// newDropIns reports whether files were put beside the unit's that the manager
+// has not read. It does not see a drop-in folder that is newer than its cache of
+// paths, and then says that nothing has changed.
+func (m *Manager) newDropIns(ctx context.Context, l link, st State) bool {
+	seen := map[string]bool{}
+	for _, dir := range m.unitPaths(ctx, l) {
+		folder := filepath.Join(dir, st.Name+".d")
+		entries, err := os.ReadDir(folder)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			name := e.Name()
+			if !strings.HasSuffix(name, ".conf") || seen[name] {
+				continue
+			}
+			seen[name] = true
+			if !slices.Contains(st.dropIns, filepath.Join(folder, name)) && !emptied(filepath.Join(folder, name)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// emptied tells links to /dev/null, which take a drop-in out of use.
+func emptied(path string) bool {
+	target, err := os.Readlink(path)
+	return err == nil && target == os.DevNull
+}
+
+func (m *Manager) unitPaths(ctx context.Context, l link) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.paths == nil {
+		var v dbus.Variant
+		err := l.ask(ctx, managerPath, "org.freedesktop.DBus.Properties.Get", managerInterface, "UnitPath").Store(&v)
+		if err == nil {
+			m.paths, _ = v.Value().([]string)
+		}
+	}
+	return m.paths
 }
 
 // sysvState reads the links that update-rc.d makes; systemd's own generator goes

@@ -34,7 +34,7 @@ while :; do
 	done
 	# A new network namespace for every boot: sysctls and firewall rules must not
 	# survive a reboot.
-	unshare --net -- sh "$FOLDER/boot.sh" "$1" $$
+	unshare --net --mount --propagation slave -- sh "$FOLDER/boot.sh" "$1" $$
 	status=$?
 	rm -f "$FOLDER/boot.pid"
 	if [ -e "$FOLDER/again" ]; then

@@ -1,0 +1,23 @@
+// Holdfast-helper is the program that is pushed to targets. It holds the helper and
+// the modules and nothing else.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"holdfast/runner/helper"
+	"holdfast/tasks"
+)
+
+func main() {
+	if len(os.Args) != 2 || os.Args[1] != "serve" {
+		fmt.Fprintln(os.Stderr, "holdfast-helper: this program is started by holdfast, over SSH")
+		os.Exit(3)
+	}
+	if err := helper.Serve(context.Background(), helper.Options{Modules: tasks.All(), In: os.Stdin, Out: os.Stdout}); err != nil {
+		fmt.Fprintln(os.Stderr, "holdfast-helper:", err)
+		os.Exit(1)
+	}
+}

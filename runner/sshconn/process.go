@@ -1,0 +1,150 @@
+package sshconn
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"holdfast/runner/remote"
+)
+
+// process is a program on the target, in a channel of its own.
+type process struct {
+	conn *conn
+	ch   ssh.Channel
+
+	exited chan struct{} // closed by listen once status and err are set
+	gone   chan struct{} // closed by listen when the channel has ended
+	status int
+	err    error
+
+	ended   sync.Once // of stdin
+	closing sync.Once
+	closed  chan struct{} // closed by the first Close when its ladder is done
+}
+
+var _ remote.Process = (*process)(nil)
+
+func newProcess(c *conn, ch ssh.Channel) *process {
+	return &process{
+		conn: c, ch: ch, exited: make(chan struct{}), gone: make(chan struct{}), closed: make(chan struct{}),
+	}
+}
+
+func (p *process) Stdin() io.WriteCloser { return stdin{p} }
+func (p *process) Stdout() io.Reader     { return p.ch }
+func (p *process) Stderr() io.Reader     { return p.ch.Stderr() }
+
+// stdin ends the input and leaves the channel open.
+type stdin struct{ p *process }
+
+func (s stdin) Write(b []byte) (int, error) { return s.p.ch.Write(b) }
+
+func (s stdin) Close() error {
+	var err error
+	s.p.ended.Do(func() {
+		// EOF is the library's word for a channel that has ended already.
+		if err = s.p.ch.CloseWrite(); errors.Is(err, io.EOF) {
+			err = nil
+		}
+	})
+	return err
+}
+
+// listen waits for the exit status, and then for the end of the channel.
+func (p *process) listen(requests <-chan *ssh.Request) {
+	defer close(p.gone)
+	known := false
+	end := func(status int, err error) {
+		if !known {
+			known = true
+			p.status, p.err = status, err
+			close(p.exited)
+		}
+	}
+	for r := range requests {
+		switch r.Type {
+		case "exit-status":
+			if len(r.Payload) >= 4 {
+				end(int(binary.BigEndian.Uint32(r.Payload)), nil)
+			}
+		case "exit-signal":
+			var m struct {
+				Signal     string
+				CoreDumped bool
+				Error      string
+				Lang       string
+			}
+			_ = ssh.Unmarshal(r.Payload, &m)
+			end(-1, fmt.Errorf("the program was ended by a signal (%s)", printable(m.Signal, 20)))
+		}
+		if r.WantReply {
+			_ = r.Reply(false, nil)
+		}
+	}
+	end(-1, errConnectionLost)
+}
+
+// follow ends the process with the context.
+func (p *process) follow(ctx context.Context) {
+	p.conn.wg.Go(func() {
+		select {
+		case <-ctx.Done():
+			_ = p.Close()
+		case <-p.closed:
+		}
+	})
+}
+
+// Wait returns when the program has ended, even if children it left behind still
+// hold its output open.
+func (p *process) Wait() (int, error) {
+	<-p.exited
+	return p.status, p.err
+}
+
+// Close ends the program: close stdin, wait, SIGTERM, wait, SIGKILL, wait, close
+// the channel. It never takes longer than these steps.
+func (p *process) Close() error {
+	p.closing.Do(func() {
+		defer close(p.closed)
+		// A connection that takes no bytes any more would hold up the steps.
+		stuck := time.AfterFunc(5*p.conn.route.grace, p.conn.lose)
+		defer stuck.Stop()
+		p.descend()
+		_ = p.ch.Close()
+		p.within(p.gone)
+		p.conn.forget(p)
+	})
+	return nil
+}
+
+func (p *process) descend() {
+	// What nobody reads any more would keep the program from ending.
+	p.conn.wg.Go(func() { _, _ = io.Copy(io.Discard, p.ch) })
+	p.conn.wg.Go(func() { _, _ = io.Copy(io.Discard, p.ch.Stderr()) })
+	_ = p.Stdin().Close()
+	for _, signal := range []ssh.Signal{ssh.SIGTERM, ssh.SIGKILL} {
+		if p.within(p.exited) {
+			return
+		}
+		_, _ = p.ch.SendRequest("signal", false, ssh.Marshal(struct{ Signal string }{string(signal)}))
+	}
+	p.within(p.exited)
+}
+
+// within waits for an event no longer than one step of the ladder.
+func (p *process) within(event <-chan struct{}) bool {
+	select {
+	case <-event:
+		return true
+	case <-time.After(p.conn.route.grace):
+		return false
+	}
+}
