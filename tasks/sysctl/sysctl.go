@@ -4,7 +4,9 @@ package sysctl
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"regexp"
@@ -194,7 +196,10 @@ func checkFile(ctx context.Context, r task.Reader, p Params, file string) error 
 		return nil
 	}
 	data, err := r.ReadFile(ctx, file, maxFile)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // a link that leads nowhere
+	case err != nil:
 		return err
 	}
 	for line := range strings.Lines(string(data)) {
