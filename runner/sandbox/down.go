@@ -86,6 +86,7 @@ func (s *Sandbox) removeHost(ctx context.Context, name string) error {
 		if err := s.keepPackages(h); err != nil {
 			return err
 		}
+		s.giveKeys(name)
 	}
 	for _, dir := range s.hostCgroups(name) {
 		if err := removeCgroup(dir); err != nil {

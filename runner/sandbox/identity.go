@@ -89,22 +89,61 @@ func (s *Sandbox) makeKey(ctx context.Context) error {
 	return os.Rename(temp+".pub", s.KeyPath()+".pub")
 }
 
+func (s *Sandbox) identityDir(name string) string { return filepath.Join(s.hostDir(name), "identity") }
+
+// spareKeys is where the host keys of removed hosts wait for new ones: making
+// them can take longer than booting.
+func (s *Sandbox) spareKeys() string { return filepath.Join(s.cache, "keys") }
+
 // makeIdentity makes what a host keeps through resets: its SSH host keys and its
-// machine id.
+// machine id, which comes last and stands for both.
 func (s *Sandbox) makeIdentity(ctx context.Context, name string) error {
-	dir := filepath.Join(s.hostDir(name), "identity")
+	dir := s.identityDir(name)
 	if _, err := os.Stat(filepath.Join(dir, "machine-id")); err == nil {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "etc/ssh"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "etc"), 0o700); err != nil {
 		return err
 	}
-	if _, err := run(ctx, "", "ssh-keygen", "-A", "-f", dir); err != nil {
-		return err
+	if !s.takeKeys(filepath.Join(dir, "etc/ssh")) {
+		if err := os.MkdirAll(filepath.Join(dir, "etc/ssh"), 0o700); err != nil {
+			return err
+		}
+		if _, err := run(ctx, "", "ssh-keygen", "-A", "-f", dir); err != nil {
+			return err
+		}
 	}
+	return writeFile(filepath.Join(dir, "machine-id"), []byte(randomID()+"\n"), 0o444)
+}
+
+// takeKeys moves a set of spare host keys to a folder that does not exist.
+func (s *Sandbox) takeKeys(to string) bool {
+	spares, _ := filepath.Glob(filepath.Join(s.spareKeys(), "*"))
+	for _, spare := range spares {
+		// Whoever renames it has it.
+		if os.Rename(spare, to) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// giveKeys keeps the host keys of a host that was whole and goes now. That it
+// does not work, as from one disk to another, does no harm.
+func (s *Sandbox) giveKeys(name string) {
+	dir := s.identityDir(name)
+	if err := os.Remove(filepath.Join(dir, "machine-id")); err != nil {
+		return
+	}
+	if os.MkdirAll(s.spareKeys(), 0o700) == nil {
+		_ = os.Rename(filepath.Join(dir, "etc/ssh"), filepath.Join(s.spareKeys(), randomID()))
+	}
+}
+
+func randomID() string {
 	id := make([]byte, 16)
 	rand.Read(id)
-	return writeFile(filepath.Join(dir, "machine-id"), []byte(hex.EncodeToString(id)+"\n"), 0o444)
+	return hex.EncodeToString(id)
 }
 
 // personalise gives a fresh topmost layer the host's identity.
@@ -115,7 +154,7 @@ func (s *Sandbox) personalise(h hostState) error {
 		return err
 	}
 	top := layer{upper: filepath.Join(dir, "upper"), lower: append(s.layerPaths(h), h.Base)}
-	keys, err := filepath.Glob(filepath.Join(dir, "identity/etc/ssh/ssh_host_*"))
+	keys, err := filepath.Glob(filepath.Join(s.identityDir(h.Name), "etc/ssh/ssh_host_*"))
 	if err != nil || len(keys) == 0 {
 		return fmt.Errorf("cannot find the host keys of %s", h.Name)
 	}
@@ -128,7 +167,7 @@ func (s *Sandbox) personalise(h hostState) error {
 			return err
 		}
 	}
-	if err := top.copy(filepath.Join(dir, "identity/machine-id"), "/etc/machine-id", 0o444); err != nil {
+	if err := top.copy(filepath.Join(s.identityDir(h.Name), "machine-id"), "/etc/machine-id", 0o444); err != nil {
 		return err
 	}
 	if err := top.file("/etc/hostname", []byte(h.Name+"\n"), 0o644); err != nil {

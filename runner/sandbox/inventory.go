@@ -53,7 +53,7 @@ func (s *Sandbox) inventoryText(hosts []hostState) string {
 func (s *Sandbox) knownHosts(hosts []hostState) (string, error) {
 	var b strings.Builder
 	for _, h := range hosts {
-		keys, err := filepath.Glob(filepath.Join(s.hostDir(h.Name), "identity/etc/ssh/ssh_host_*_key.pub"))
+		keys, err := filepath.Glob(filepath.Join(s.identityDir(h.Name), "etc/ssh/ssh_host_*_key.pub"))
 		if err != nil {
 			return "", err
 		}

@@ -41,13 +41,14 @@ func (s *Sandbox) watched(name string) bool {
 	return err == nil && hasArgument(pid, filepath.Join(s.hostDir(name), "host.sh"))
 }
 
-// hasArgument reports whether a process lives and was started with the argument.
-func hasArgument(pid int, argument string) bool {
+// hasArgument reports whether a process lives and was started with one of the
+// arguments.
+func hasArgument(pid int, arguments ...string) bool {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
 	if err != nil {
 		return false
 	}
-	return slices.ContainsFunc(bytes.Split(text, []byte{0}), func(word []byte) bool { return string(word) == argument })
+	return slices.ContainsFunc(bytes.Split(text, []byte{0}), func(word []byte) bool { return slices.Contains(arguments, string(word)) })
 }
 
 // allProcesses lists the processes of the machine.
@@ -123,10 +124,13 @@ func (s *Sandbox) remains(name string) []int {
 			pids[pid] = true
 		}
 	}
-	script := filepath.Join(s.hostDir(name), "host.sh")
-	root := "--directory=" + filepath.Join(s.hostDir(name), "root")
+	own := []string{
+		filepath.Join(s.hostDir(name), "host.sh"),
+		"--directory=" + filepath.Join(s.hostDir(name), "root"),
+		s.identityDir(name), // ssh-keygen, which takes its time
+	}
 	for _, pid := range allProcesses() {
-		if hasArgument(pid, script) || hasArgument(pid, root) {
+		if hasArgument(pid, own...) {
 			pids[pid] = true
 		}
 	}

@@ -285,11 +285,11 @@ func (s *Sandbox) writeScripts(h hostState, n networkState, cgroups []string) er
 // waitReady waits until a host whose PID 1 is not the old one answers with an
 // SSH banner and lets everybody log in.
 func (s *Sandbox) waitReady(ctx context.Context, h hostState, old int) error {
-	began := false
+	gone := 0
 	return poll(ctx, bootLimit, "booting", func() (bool, error) {
-		watched := s.watched(h.Name)
-		began = began || watched
-		if began && !watched || !began && s.startFailed(h.Name) {
+		if s.watched(h.Name) || len(s.remains(h.Name)) > 0 {
+			gone = 0
+		} else if gone++; gone > 10 { // a process cannot be told while it becomes another program
 			return false, fmt.Errorf("it has stopped: %s", s.lastWords(h.Name))
 		}
 		_, leader := s.processes(h.Name)
@@ -300,15 +300,6 @@ func (s *Sandbox) waitReady(ctx context.Context, h hostState, old int) error {
 		_, err := os.Stat(fmt.Sprintf("/proc/%d/root/run/nologin", leader))
 		return os.IsNotExist(err), nil
 	})
-}
-
-// startFailed reports whether the script of a host ended before it came to its
-// loop: it has written its number down, or nothing of it is left.
-func (s *Sandbox) startFailed(name string) bool {
-	if _, err := os.Stat(filepath.Join(s.hostDir(name), "watch.pid")); err == nil {
-		return !s.watched(name)
-	}
-	return len(s.remains(name)) == 0 && !s.watched(name)
 }
 
 func hasBanner(ctx context.Context, address string) bool {

@@ -20,7 +20,7 @@ $outside ip link set "$LINK" master "$BRIDGE" up || exit 1
 ip link set eth0 up || exit 1
 ip route add default via "$GATEWAY" || exit 1
 
-echo $$ >"$FOLDER/boot.pid"
+echo $$ >"$FOLDER/boot.new" && mv "$FOLDER/boot.new" "$FOLDER/boot.pid"
 # Where the machine has the old layout of cgroups, or both, the host is shown the
 # new one alone. With the old one its systemd is not told when a group is empty
 # and waits two minutes for each user's manager to end; recent ones refuse it.

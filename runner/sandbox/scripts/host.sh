@@ -17,7 +17,7 @@ if [ "${2-}" != inside ]; then
 	exec unshare --mount --propagation slave -- sh "$0" "$1" inside
 fi
 
-echo $$ >"$FOLDER/watch.pid"
+echo $$ >"$FOLDER/watch.new" && mv "$FOLDER/watch.new" "$FOLDER/watch.pid"
 # systemd-nspawn leaves directories in /run when it is killed, and behaves
 # differently where it finds a running systemd there.
 mount -t tmpfs -o mode=755 sandbox /run || exit 1
