@@ -41,7 +41,7 @@ type State struct {
 
 // settle is how long a process must live to count as started. Type=simple units
 // are active as soon as they were forked, also when they die at once.
-const settle = 400 * time.Millisecond
+const settle = 300 * time.Millisecond
 
 //go:embed doc.md
 var doc string
