@@ -38,7 +38,7 @@ func TestOnHost(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go test -c: %v\n%s", err, out)
 	}
-	sb, err := sandbox.Open(sandbox.Options{Dir: t.TempDir(), Progress: func(s string) { t.Log(s) }})
+	sb, err := sandbox.Open(sandbox.Options{Dir: t.TempDir(), Suite: os.Getenv("HOLDFAST_TEST_SUITE"), Progress: func(s string) { t.Log(s) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func (m *Manager) ResetFailed(ctx context.Context, unit string) error {
 }
 
 func (m *Manager) hitStartLimit(ctx context.Context, unit string) bool {
-	st, err := m.State(ctx, unit)
+	st, err := m.look(ctx, unit, true)
 	return err == nil && st.result == "start-limit-hit"
 }
 
@@ -195,7 +195,7 @@ const (
 // a mistake in its configuration shows a moment later.
 func (m *Manager) settle(ctx context.Context, action, unit string, since time.Time) error {
 	for start := time.Now(); ; {
-		st, err := m.State(ctx, unit)
+		st, err := m.look(ctx, unit, true)
 		if err != nil {
 			return err
 		}
@@ -244,10 +244,11 @@ func (e *Failure) Error() string {
 
 func (m *Manager) failure(ctx context.Context, action, unit, result string, since time.Time) error {
 	f := &Failure{Action: action, Unit: unit, Result: result}
-	if st, err := m.State(ctx, unit); err == nil {
+	st, err := m.look(ctx, unit, true)
+	if err == nil {
 		f.Detail = st.detail()
 	}
-	f.Log = m.lastLines(ctx, unit, since)
+	f.Log = m.lastLines(ctx, unit, st.execPID, since)
 	return f
 }
 
@@ -270,7 +271,10 @@ const (
 
 // lastLines asks journalctl: the journal's files are its own affair. Nothing is
 // worth failing for here, since a failure is being told already.
-func (m *Manager) lastLines(ctx context.Context, unit string, since time.Time) []string {
+//
+// What a process wrote that was gone before journald looked at it carries no unit
+// but still its number; pid is that of the last main process, or 0.
+func (m *Manager) lastLines(ctx context.Context, unit string, pid uint32, since time.Time) []string {
 	if m.Run == nil {
 		return nil
 	}
@@ -286,7 +290,10 @@ func (m *Manager) lastLines(ctx context.Context, unit string, since time.Time) [
 		id := fmt.Sprintf("_UID=%d", m.uid)
 		argv = append(argv, "_SYSTEMD_USER_UNIT="+unit, id, "+", "USER_UNIT="+unit, id)
 	} else {
-		argv = append(argv, "-u", unit)
+		argv = append(argv, "_SYSTEMD_UNIT="+unit, "+", "UNIT="+unit, "_PID=1")
+	}
+	if pid > 0 {
+		argv = append(argv, "+", fmt.Sprintf("_PID=%d", pid))
 	}
 	status, out, err := m.Run(ctx, argv, env, nil)
 	if err != nil || status != 0 {

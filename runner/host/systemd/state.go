@@ -40,6 +40,7 @@ type State struct {
 	result    string // of a service: success, exit-code, start-limit-hit, …
 	kind      string // of a service: simple, notify, oneshot, …
 	exitCode  int32
+	execPID   uint32 // of the last main process
 	condition string // the start conditions that do not hold, or all when that is not known
 	dropIns   []string
 }
@@ -55,10 +56,16 @@ func (s State) Masked() bool {
 // State looks at a unit, given with its suffix. A unit that is not there is no
 // error.
 func (m *Manager) State(ctx context.Context, unit string) (State, error) {
-	st, err := m.state(ctx, unit)
+	return m.look(ctx, unit, false)
+}
+
+// look returns the state, with the details of a service when asked: those cost
+// more than all else, since the manager reads its cgroup for them.
+func (m *Manager) look(ctx context.Context, unit string, details bool) (State, error) {
+	st, err := m.state(ctx, unit, details)
 	if errors.Is(err, dbus.ErrClosed) {
 		// The manager was re-executed, as an upgrade of systemd does.
-		st, err = m.state(ctx, unit)
+		st, err = m.state(ctx, unit, details)
 	}
 	if err != nil {
 		return State{}, fmt.Errorf("cannot look at unit %s: %w", unit, err)
@@ -66,7 +73,7 @@ func (m *Manager) State(ctx context.Context, unit string) (State, error) {
 	return st, nil
 }
 
-func (m *Manager) state(ctx context.Context, unit string) (State, error) {
+func (m *Manager) state(ctx context.Context, unit string, details bool) (State, error) {
 	l, err := m.connected(ctx)
 	if err != nil {
 		return State{}, err
@@ -81,11 +88,10 @@ func (m *Manager) state(ctx context.Context, unit string) (State, error) {
 	}
 	st := State{Name: unit}
 	st.fill(props)
-	if strings.HasSuffix(unit, ".service") {
-		if err := l.ask(ctx, object, "org.freedesktop.DBus.Properties.GetAll", serviceInterface).Store(&props); err != nil {
+	if strings.HasSuffix(unit, ".service") && st.Exists() {
+		if err := st.service(ctx, l, object, details); err != nil {
 			return State{}, err
 		}
-		st.fillService(props)
 	}
 	if !st.Exists() {
 		return st, nil
@@ -123,12 +129,25 @@ func (s *State) fill(props map[string]dbus.Variant) {
 	s.dropIns, _ = props["DropInPaths"].Value().([]string)
 }
 
-func (s *State) fillService(props map[string]dbus.Variant) {
-	pid, _ := props["MainPID"].Value().(uint32)
+func (s *State) service(ctx context.Context, l link, object dbus.ObjectPath, details bool) error {
+	var v dbus.Variant
+	if err := l.ask(ctx, object, "org.freedesktop.DBus.Properties.Get", serviceInterface, "MainPID").Store(&v); err != nil {
+		return err
+	}
+	pid, _ := v.Value().(uint32)
 	s.MainPID = int64(pid)
+	if !details {
+		return nil
+	}
+	var props map[string]dbus.Variant
+	if err := l.ask(ctx, object, "org.freedesktop.DBus.Properties.GetAll", serviceInterface).Store(&props); err != nil {
+		return err
+	}
 	s.result = text(props, "Result")
 	s.kind = text(props, "Type")
+	s.execPID, _ = props["ExecMainPID"].Value().(uint32)
 	s.exitCode, _ = props["ExecMainStatus"].Value().(int32)
+	return nil
 }
 
 // unmet reads an array of (name, trigger, negate, parameter, result): a result
