@@ -290,11 +290,3 @@ func applyAbsent(ctx context.Context, w task.Writer, p Params, s State) error {
 	}
 	return w.RemovePackages(ctx, gone, p.Purge)
 }
-
-func names(specs []task.PackageSpec) string {
-	var out []string
-	for _, s := range specs {
-		out = append(out, wanted{s.Name, s.Version}.String())
-	}
-	return strings.Join(out, ", ")
-}
