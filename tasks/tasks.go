@@ -2,33 +2,55 @@
 package tasks
 
 import (
+	"holdfast/tasks/assert"
 	authorizedkeys "holdfast/tasks/authorized_keys"
+	"holdfast/tasks/block"
 	"holdfast/tasks/command"
+	"holdfast/tasks/copy"
+	"holdfast/tasks/directory"
 	"holdfast/tasks/file"
 	"holdfast/tasks/group"
+	"holdfast/tasks/http"
+	"holdfast/tasks/line"
+	"holdfast/tasks/link"
+	"holdfast/tasks/listening"
 	packages "holdfast/tasks/package"
 	"holdfast/tasks/script"
 	"holdfast/tasks/service"
+	"holdfast/tasks/stat"
 	"holdfast/tasks/sudoers"
 	"holdfast/tasks/sysctl"
 	"holdfast/tasks/task"
+	"holdfast/tasks/template"
 	"holdfast/tasks/unit"
 	"holdfast/tasks/user"
+	"holdfast/tasks/wait"
 )
 
 // All returns every module, sorted by name.
 func All() []*task.Module {
 	return []*task.Module{
+		assert.Module,
 		authorizedkeys.Module,
+		block.Module,
 		command.Module,
+		copy.Module,
+		directory.Module,
 		file.Module,
 		group.Module,
+		http.Module,
+		line.Module,
+		link.Module,
+		listening.Module,
 		packages.Module,
 		script.Module,
 		service.Module,
+		stat.Module,
 		sudoers.Module,
 		sysctl.Module,
+		template.Module,
 		unit.Module,
 		user.Module,
+		wait.Module,
 	}
 }

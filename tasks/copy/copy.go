@@ -147,11 +147,6 @@ func diff(p Params, s State) []task.Change {
 }
 
 func apply(ctx context.Context, w task.Writer, p Params, s State) error {
-	if s.Kind == string(task.KindLink) {
-		if err := w.Remove(ctx, string(p.Path)); err != nil {
-			return err
-		}
-	}
 	owner, group := changed(p.Owner, s.Owner), changed(p.Group, s.Group)
 	if s.Want.Digest != s.Content.Digest {
 		return write(ctx, w, p, s, owner, group)

@@ -202,12 +202,7 @@ func apply(ctx context.Context, w task.Writer, p Params, s State) error {
 	switch {
 	case p.State == "absent":
 		return w.Remove(ctx, path)
-	case s.Kind == string(task.KindLink):
-		if err := w.Remove(ctx, path); err != nil {
-			return err
-		}
-		return write(ctx, w, p, s)
-	case s.Kind == string(task.KindNone):
+	case s.Kind != string(task.KindFile):
 		return write(ctx, w, p, s)
 	}
 	if _, differs := p.contentChange(s); differs {

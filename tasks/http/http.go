@@ -1,0 +1,156 @@
+// Package http makes a request from the host and judges the answer.
+package http
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"holdfast/tasks/task"
+)
+
+//go:embed doc.md
+var doc string
+
+// Params is what a playbook asks for.
+type Params struct {
+	URL       string            `yaml:"url" validate:"required" doc:"The address, http:// or https://."`
+	Method    string            `yaml:"method" default:"GET" validate:"oneof=GET HEAD POST PUT PATCH DELETE" doc:"What to do there."`
+	Headers   map[string]string `yaml:"headers" doc:"Headers of the request."`
+	Secrets   []Header          `yaml:"secret_headers" doc:"Headers whose values must not be seen."`
+	Body      *string           `yaml:"body" doc:"What to send."`
+	Status    []int64           `yaml:"status" doc:"The statuses that are fine; without it, 200 to 299."`
+	Contains  *string           `yaml:"contains" doc:"What the answer's body must contain."`
+	Redirects int64             `yaml:"redirects" default:"0" validate:"min=0,max=10" doc:"How many redirects to follow."`
+	Socket    *task.Path        `yaml:"socket" doc:"A Unix socket to talk over; the host in the URL is then a name only."`
+	Insecure  bool              `yaml:"insecure" default:"false" doc:"Whether any certificate of the server is accepted."`
+}
+
+// Header is a header whose value is a secret.
+type Header struct {
+	Name  string          `yaml:"name" validate:"required" doc:"Its name."`
+	Value task.SecretText `yaml:"value" validate:"required" doc:"Its value, all of it."`
+}
+
+// Result is the answer.
+type Result struct {
+	Status  int64             `yaml:"status" json:"status" doc:"The status."`
+	Body    string            `yaml:"body" json:"body" doc:"The first 4 KiB of the body, empty when it is not text."`
+	Headers map[string]string `yaml:"headers" json:"headers" doc:"The answer's headers, names in lower case, values joined by commas."`
+}
+
+const (
+	maxBody = 1 << 20 // of which contains is looked for
+	keep    = 4 << 10
+)
+
+// Module makes requests.
+var Module = task.NewAction(task.ActionDef[Params, Result]{
+	Name: "http", Doc: doc,
+	Validate:     validate,
+	Resource:     func(p Params) string { return p.URL },
+	Run:          run,
+	Changed:      func(p Params, _ Result) bool { return !p.reads() },
+	Reversible:   func(p Params) bool { return p.reads() },
+	Irreversible: "what a server made of a request cannot be taken back from here",
+})
+
+// reads reports whether the method changes nothing (RFC 9110, section 9.2.1).
+func (p *Params) reads() bool { return p.Method == "GET" || p.Method == "HEAD" }
+
+func validate(p Params) error {
+	switch {
+	case !strings.HasPrefix(p.URL, "http://") && !strings.HasPrefix(p.URL, "https://"):
+		return task.FieldErrorf("url", "%q is no URL: want http:// or https://", p.URL)
+	case p.Body != nil && p.reads():
+		return task.FieldErrorf("body", "a %s request sends none", p.Method)
+	case p.Contains != nil && p.Method == "HEAD":
+		return task.FieldErrorf("contains", "the answer to HEAD has no body")
+	}
+	seen := map[string]bool{}
+	for name := range p.Headers {
+		seen[strings.ToLower(name)] = true
+	}
+	for _, h := range p.Secrets {
+		if seen[strings.ToLower(h.Name)] {
+			return task.FieldErrorf("secret_headers", "%s is given twice", h.Name)
+		}
+		seen[strings.ToLower(h.Name)] = true
+	}
+	for _, s := range p.Status {
+		if s < 100 || s > 599 {
+			return task.FieldErrorf("status", "%d is no status: want 100 to 599", s)
+		}
+	}
+	return nil
+}
+
+func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
+	req := task.Request{
+		Method: p.Method, URL: p.URL, Header: p.Headers, Secrets: map[string]task.SecretText{},
+		Redirects: p.Redirects, Insecure: p.Insecure, MaxBody: maxBody,
+	}
+	for _, h := range p.Secrets {
+		req.Secrets[h.Name] = h.Value
+	}
+	if p.Body != nil {
+		req.Body = []byte(*p.Body)
+	}
+	if p.Socket != nil {
+		req.Socket = string(*p.Socket)
+	}
+	resp, err := w.Fetch(ctx, req)
+	if err != nil {
+		return Result{}, err
+	}
+	r := Result{Status: int64(resp.Status), Body: text(resp.Body), Headers: map[string]string{}}
+	for name, values := range resp.Header {
+		r.Headers[strings.ToLower(name)] = strings.Join(values, ", ")
+	}
+	return r, judge(p, r.Status, resp.Body)
+}
+
+// text returns the beginning of a body, cut between characters.
+func text(body []byte) string {
+	body = body[:min(len(body), keep)]
+	for range utf8.UTFMax {
+		if utf8.Valid(body) {
+			break
+		}
+		body = body[:max(0, len(body)-1)]
+	}
+	if !task.Printable(body) {
+		return ""
+	}
+	return string(body)
+}
+
+func judge(p Params, status int64, body []byte) error {
+	fine := status >= 200 && status <= 299
+	want := "200 to 299"
+	if len(p.Status) > 0 {
+		fine = slices.Contains(p.Status, status)
+		want = strings.Trim(fmt.Sprint(p.Status), "[]")
+	}
+	if !fine {
+		return fmt.Errorf("%s %s: status %d, want %s: %s", p.Method, p.URL, status, want, cmp.Or(short(body), "no body"))
+	}
+	if p.Contains != nil && !strings.Contains(string(body), *p.Contains) {
+		return fmt.Errorf("%s %s: the body lacks %q: %s", p.Method, p.URL, *p.Contains, cmp.Or(short(body), "no body"))
+	}
+	return nil
+}
+
+// short returns what of a body fits into a failure.
+func short(body []byte) string {
+	const most = 200
+	s := strings.Join(strings.Fields(text(body)), " ")
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + " …"
+}

@@ -1,0 +1,110 @@
+package http_test
+
+import (
+	"maps"
+	"strings"
+	"testing"
+
+	"holdfast/tasks/http"
+	"holdfast/tasks/task"
+	"holdfast/tasks/tasktest"
+)
+
+func TestConforms(t *testing.T) { tasktest.Suite(t, http.Module) }
+
+// answering returns a host to which every server says the same.
+func answering(status int, body string) *tasktest.Host {
+	h := tasktest.NewHost()
+	h.OnFetch = func(task.Request) (task.Response, error) {
+		return task.Response{Status: status, Header: map[string][]string{"X-Two": {"a", "b"}}, Body: []byte(body)}, nil
+	}
+	return h
+}
+
+func TestRunJudges(t *testing.T) {
+	tests := []struct {
+		name, args string
+		status     int
+		want       string
+	}{
+		{"fine", "{url: http://x/}", 204, ""},
+		{"not fine", "{url: http://x/}", 404, "GET http://x/: status 404, want 200 to 299: some body"},
+		{"a redirect is not fine", "{url: http://x/}", 301, "status 301"},
+		{"fine because asked for", "{url: http://x/, status: [404, 410]}", 410, ""},
+		{"not what was asked for", "{url: http://x/, status: [404, 410]}", 200, "status 200, want 404 410"},
+		{"contains", "{url: http://x/, contains: me b}", 200, ""},
+		{"does not contain", "{url: http://x/, contains: other}", 200, `the body lacks "other": some body`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, _, err := tasktest.Run(t, answering(tt.status, "some body"), http.Module, tt.args)
+			switch {
+			case tt.want == "" && err != nil:
+				t.Errorf("http %s on %d: got %v, want no failure", tt.args, tt.status, err)
+			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+				t.Errorf("http %s on %d: got %v, want %q", tt.args, tt.status, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestResult(t *testing.T) {
+	result, changed, err := tasktest.Run(t, answering(200, strings.Repeat("é", 4000)), http.Module, "{url: http://x/}")
+	if err != nil || changed {
+		t.Fatalf("got %v, changed %v, want neither", err, changed)
+	}
+	r := result.(http.Result)
+	if r.Status != 200 || r.Body != strings.Repeat("é", 2048) || !maps.Equal(r.Headers, map[string]string{"x-two": "a, b"}) {
+		t.Errorf("got status %d, %d bytes of body, headers %v", r.Status, len(r.Body), r.Headers)
+	}
+	result, _, err = tasktest.Run(t, answering(200, "\x00\xff"), http.Module, "{url: http://x/}")
+	if err != nil || result.(http.Result).Body != "" {
+		t.Errorf("binary body: got %+v (%v), want an empty text", result, err)
+	}
+}
+
+func TestOnlyReadingIsNoChange(t *testing.T) {
+	for method, want := range map[string]bool{"GET": false, "HEAD": false, "POST": true, "PUT": true, "PATCH": true, "DELETE": true} {
+		h := answering(200, "")
+		b := tasktest.Bind(t, h, http.Module, "{url: http://x/, method: "+method+"}")
+		_, changed, err := b.Run(t.Context(), h)
+		if err != nil || changed != want || b.Reversible == want {
+			t.Errorf("%s: changed %v, reversible %v (%v), want %v and the opposite", method, changed, b.Reversible, err, want)
+		}
+	}
+}
+
+func TestRunSends(t *testing.T) {
+	h := answering(200, "")
+	var got task.Request
+	answer := h.OnFetch
+	h.OnFetch = func(r task.Request) (task.Response, error) {
+		got = r
+		return answer(r)
+	}
+	args := `{url: "http://x/", method: PUT, headers: {A: b}, secret_headers: [{name: C, value: "${secret('d')}"}], body: hi, socket: /run/s, redirects: 2, insecure: true}`
+	if _, _, err := tasktest.Run(t, h, http.Module, args); err != nil {
+		t.Fatal(err)
+	}
+	if got.Method != "PUT" || string(got.Body) != "hi" || got.Socket != "/run/s" || got.Redirects != 2 || !got.Insecure ||
+		got.Header["A"] != "b" || got.Secrets["C"].IsZero() {
+		t.Errorf("sent %+v", got)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	for args, want := range map[string]string{
+		"{}":                            "http.url: missing",
+		"{url: ftp://x/}":               "is no URL",
+		"{url: http://x/, method: get}": "is none of GET, HEAD",
+		"{url: http://x/, body: hi}":    "a GET request sends none",
+		"{url: http://x/, status: [1]}": "1 is no status",
+		"{url: http://x/, method: HEAD, contains: a}":                                               "has no body",
+		`{url: "http://x/", headers: {A: b}, secret_headers: [{name: a, value: "${secret('c')}"}]}`: "a is given twice",
+		"{url: http://x/, secret_headers: [{name: A, value: b}]}":                                   "want ${secret(",
+	} {
+		if got := tasktest.Fault(http.Module, args); !strings.Contains(got, want) {
+			t.Errorf("fault of %s: got %q, want %q", args, got, want)
+		}
+	}
+}
