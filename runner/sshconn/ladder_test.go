@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -65,6 +66,9 @@ func listener(t *testing.T, serve func(net.Conn)) int {
 	})
 	return l.Addr().(*net.TCPAddr).Port
 }
+
+// swallow reads until the other side hangs up, and says nothing.
+func swallow(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 
 func attempts(t *testing.T, err error) []*sshconn.Attempt {
 	t.Helper()
@@ -198,15 +202,13 @@ func TestMemoryThatCannotBeUsed(t *testing.T) {
 }
 
 func TestFarEndsThatDoNotSpeakSSH(t *testing.T) {
-	hold := make(chan struct{})
-	t.Cleanup(func() { close(hold) })
 	garbage := strings.Repeat("\x00\xff\x1b[2Jx", 4<<10)
 	cases := []struct {
 		name  string
 		serve func(net.Conn)
 		kind  sshconn.Kind
 	}{
-		{"says nothing", func(net.Conn) { <-hold }, sshconn.TimedOut},
+		{"says nothing", swallow, sshconn.TimedOut},
 		{"one byte at a time", func(c net.Conn) {
 			for _, err := c.Write([]byte("S")); err == nil; _, err = c.Write([]byte("S\n")) {
 				time.Sleep(20 * time.Millisecond)
@@ -221,7 +223,7 @@ func TestFarEndsThatDoNotSpeakSSH(t *testing.T) {
 			for _, err := c.Write([]byte(garbage)); err == nil; _, err = c.Write([]byte(garbage)) {
 			}
 		}, sshconn.Protocol},
-		{"stops after its version", func(c net.Conn) { _, _ = c.Write([]byte("SSH-2.0-x\r\n")); <-hold }, sshconn.TimedOut},
+		{"stops after its version", func(c net.Conn) { _, _ = c.Write([]byte("SSH-2.0-x\r\n")); swallow(c) }, sshconn.TimedOut},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
@@ -261,9 +263,7 @@ func TestSlowLogIn(t *testing.T) {
 
 func TestContextEndsTheDial(t *testing.T) {
 	b := newBench(t)
-	hold := make(chan struct{})
-	t.Cleanup(func() { close(hold) })
-	b.target.Ports = []int{listener(t, func(net.Conn) { <-hold })}
+	b.target.Ports = []int{listener(t, swallow)}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
