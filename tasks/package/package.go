@@ -215,17 +215,25 @@ func diff(p Params, s State) []task.Change {
 		out = append([]task.Change{{Attr: "refresh", Before: before, After: "now", Kind: task.Act}}, out...)
 	}
 	for _, name := range p.Absent {
-		version, installed := s.Versions[name]
-		switch {
-		case installed:
-			out = append(out, task.Change{Attr: "absent", Before: wanted{name, version}.String(), Kind: task.Delete})
-		case slices.Contains(s.Broken, name):
-			out = append(out, task.Change{Attr: "absent", Before: name + " (half installed)", Kind: task.Delete})
-		case p.Purge && slices.Contains(s.Leftover, name):
-			out = append(out, task.Change{Attr: "absent", Before: name + " (configuration)", Kind: task.Delete})
+		if before := there(p, s, name); before != "" {
+			out = append(out, task.Change{Attr: "absent", Before: before, Kind: task.Delete})
 		}
 	}
 	return out
+}
+
+// there says what is there of a package that shall be absent, or "". A name without
+// a version is one that another package provides, so that there is nothing to remove.
+func there(p Params, s State, name string) string {
+	switch version := s.Versions[name]; {
+	case version != "":
+		return wanted{name, version}.String()
+	case slices.Contains(s.Broken, name):
+		return name + " (half installed)"
+	case p.Purge && slices.Contains(s.Leftover, name):
+		return name + " (configuration)"
+	}
+	return ""
 }
 
 func diffInstall(p Params, s State, w wanted) (task.Change, bool) {
@@ -280,8 +288,7 @@ func apply(ctx context.Context, w task.Writer, p Params, s State) error {
 func applyAbsent(ctx context.Context, w task.Writer, p Params, s State) error {
 	var gone []string
 	for _, name := range p.Absent {
-		_, installed := s.Versions[name]
-		if installed || slices.Contains(s.Broken, name) || p.Purge && slices.Contains(s.Leftover, name) {
+		if there(p, s, name) != "" {
 			gone = append(gone, name)
 		}
 	}

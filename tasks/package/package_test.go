@@ -12,12 +12,13 @@ import (
 func TestConforms(t *testing.T) { tasktest.Suite(t, packages.Module) }
 
 // host has package old at 1.0, half at 1.0 but not configured, left with its
-// configuration only, and held at 1.0; the lists offer 2.0 of each.
+// configuration only, provided by another package, and held at 1.0; the lists offer 2.0 of each.
 func host() *tasktest.Host {
 	h := tasktest.NewHost()
 	h.AddPackage(task.Package{Name: "old", Installed: true, Version: "1.0"})
 	h.AddPackage(task.Package{Name: "half", Version: "1.0", Broken: true})
 	h.AddPackage(task.Package{Name: "left", Config: true})
+	h.AddPackage(task.Package{Name: "provided", Installed: true})
 	h.AddPackage(task.Package{Name: "held", Installed: true, Version: "1.0", Held: true})
 	h.OnQuery = func(c task.Command) (task.Output, error) {
 		var out strings.Builder
@@ -48,6 +49,8 @@ func TestDiff(t *testing.T) {
 		{"absent but for its configuration", "{absent: [left]}", ""},
 		{"purge what is left", "{absent: [left], purge: true}", "absent left (configuration) > "},
 		{"absent and half configured", "{absent: [half]}", "absent half (half installed) > "},
+		{"installed by another name", "{install: [provided]}", ""},
+		{"absent by its own name", "{absent: [provided]}", ""},
 		{"both", "{install: [a0], absent: [old]}", "install  > a0; absent old=1.0 > "},
 	}
 	for _, tt := range tests {

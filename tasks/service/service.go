@@ -227,7 +227,7 @@ func apply(ctx context.Context, w task.Writer, p Params, s State) error {
 	}
 	switch change.Action {
 	case task.UnitStart, task.UnitRestart:
-		if err := lives(ctx, w, p); err != nil {
+		if err := lives(ctx, w, p, s); err != nil {
 			return explain(ctx, w, unit, err)
 		}
 	}
@@ -270,13 +270,13 @@ func actionFor(state string, s State) task.UnitAction {
 }
 
 // lives fails when the main process does not outlive its start.
-func lives(ctx context.Context, r task.Reader, p Params) error {
+func lives(ctx context.Context, r task.Reader, p Params, s State) error {
 	before, err := r.Unit(ctx, ref(p))
 	if err != nil {
 		return err
 	}
-	if before.MainPID == 0 {
-		return nil // no process to watch: a socket, a timer, a program that ends by itself
+	if before.MainPID == 0 || before.MainPID == s.MainPID {
+		return nil // no new process to watch: a socket, a timer, a program that ends by itself
 	}
 	timer := time.NewTimer(settle)
 	defer timer.Stop()
@@ -289,10 +289,9 @@ func lives(ctx context.Context, r task.Reader, p Params) error {
 	if err != nil {
 		return err
 	}
-	s := State{Active: after.Active, Sub: after.Sub}
 	// A program that ended well is no failure here: a oneshot is inactive or
 	// exited then. Whether that is what was asked for the second look says.
-	if after.Active == "failed" || s.Sub == "auto-restart" || after.MainPID != 0 && after.MainPID != before.MainPID {
+	if after.Active == "failed" || after.Sub == "auto-restart" || after.MainPID != 0 && after.MainPID != before.MainPID {
 		return fmt.Errorf("cannot keep %s running: it died right after its start (%s, %s)", resource(p), after.Active, after.Sub)
 	}
 	return nil

@@ -266,18 +266,23 @@ func apply(ctx context.Context, w task.Writer, p Params, s State) error {
 			return err
 		}
 	}
-	return applyHome(ctx, w, p)
+	if p.HomeMode == nil {
+		return nil
+	}
+	// A new home may have its mode already.
+	now, err := observe(ctx, w, p)
+	if err != nil || !now.HasHome || now.HomeMode == *p.HomeMode {
+		return err
+	}
+	return w.SetMode(ctx, homeOf(p, now), *p.HomeMode)
 }
 
 // specFor returns the fields of the account that differ, and whether there are any.
 func specFor(p Params, s State) (task.UserSpec, bool) {
-	spec := task.UserSpec{Name: p.Name, System: p.System}
-	if !s.Exists {
-		spec.CreateHome, spec.HomeMode = p.CreateHome, p.HomeMode
-	}
+	spec := task.UserSpec{Name: p.Name, System: p.System, CreateHome: p.CreateHome && !s.Exists}
 	needed := !s.Exists
 	for _, c := range diff(p, s) {
-		needed = needed || c.Attr != "create_home" && c.Attr != "home_mode"
+		needed = needed || c.Attr != "home_mode"
 		switch c.Attr {
 		case "uid":
 			spec.UID = p.UID
@@ -291,6 +296,8 @@ func specFor(p Params, s State) (task.UserSpec, bool) {
 		case "home":
 			home := string(*p.Home)
 			spec.Home, spec.MoveHome = &home, s.Exists && p.MoveHome
+		case "create_home":
+			spec.CreateHome = true
 		case "shell":
 			shell := string(*p.Shell)
 			spec.Shell = &shell
@@ -302,30 +309,10 @@ func specFor(p Params, s State) (task.UserSpec, bool) {
 			spec.PasswordHash = &lock
 		}
 	}
+	if spec.CreateHome {
+		spec.HomeMode = p.HomeMode
+	}
 	return spec, needed
-}
-
-// applyHome makes the home of an account that had none and sets its permissions.
-// It looks again first, because creating or moving an account may have done both.
-func applyHome(ctx context.Context, w task.Writer, p Params) error {
-	s, err := observe(ctx, w, p)
-	if err != nil {
-		return err
-	}
-	home := homeOf(p, s)
-	if s.Exists && needsHome(p, s) {
-		mode := task.Mode(0o700)
-		if p.HomeMode != nil {
-			mode = *p.HomeMode
-		}
-		return w.MakeDir(ctx, home, mode, p.Name, s.Group)
-	}
-	if p.HomeMode != nil && s.HasHome && s.HomeMode != *p.HomeMode {
-		if err := w.SetMode(ctx, home, *p.HomeMode); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }

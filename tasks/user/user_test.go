@@ -102,11 +102,11 @@ func TestHomeModeAloneDoesNotTouchTheAccount(t *testing.T) {
 func TestMissingHomeIsMade(t *testing.T) {
 	h := tasktest.NewHost()
 	h.AddUser(task.User{Name: "eve", UID: 2000, GID: 100, Group: "users", Home: "/home/eve", Shell: "/bin/sh"})
-	if _, err := tasktest.Apply(t, h, user.Module, "{name: eve}"); err != nil {
+	if _, err := tasktest.Apply(t, h, user.Module, "{name: eve, home_mode: 0711}"); err != nil {
 		t.Fatal(err)
 	}
 	info, err := h.Stat(t.Context(), "/home/eve")
-	if err != nil || info.Kind != task.KindDir || info.Owner != "eve" || info.Group != "users" || info.Mode != 0o700 {
+	if err != nil || info.Kind != task.KindDir || info.Owner != "eve" || info.Group != "users" || info.Mode != 0o711 {
 		t.Errorf("got %+v (%v), want a directory of eve", info, err)
 	}
 }
