@@ -44,6 +44,11 @@ func (s *Sandbox) traces() ([]string, error) {
 	for _, h := range hosts {
 		names = append(names, h.Name)
 	}
+	for _, pid := range allProcesses() {
+		if name := s.ownerOf(pid); name != "" {
+			names = append(names, name)
+		}
+	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
 }

@@ -41,14 +41,13 @@ func (s *Sandbox) watched(name string) bool {
 	return err == nil && hasArgument(pid, filepath.Join(s.hostDir(name), "host.sh"))
 }
 
-// hasArgument reports whether a process lives and was started with one of the
-// arguments.
-func hasArgument(pid int, arguments ...string) bool {
+// hasArgument reports whether a process lives and was started with the argument.
+func hasArgument(pid int, argument string) bool {
 	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
 	if err != nil {
 		return false
 	}
-	return slices.ContainsFunc(bytes.Split(text, []byte{0}), func(word []byte) bool { return slices.Contains(arguments, string(word)) })
+	return slices.ContainsFunc(bytes.Split(text, []byte{0}), func(word []byte) bool { return string(word) == argument })
 }
 
 // allProcesses lists the processes of the machine.
@@ -124,13 +123,8 @@ func (s *Sandbox) remains(name string) []int {
 			pids[pid] = true
 		}
 	}
-	own := []string{
-		filepath.Join(s.hostDir(name), "host.sh"),
-		"--directory=" + filepath.Join(s.hostDir(name), "root"),
-		s.identityDir(name), // ssh-keygen, which takes its time
-	}
 	for _, pid := range allProcesses() {
-		if hasArgument(pid, own...) {
+		if s.ownerOf(pid) == name {
 			pids[pid] = true
 		}
 	}
@@ -143,4 +137,26 @@ func (s *Sandbox) remains(name string) []int {
 		}
 	}
 	return list
+}
+
+// ownerOf returns the host that a process works for as its command line shows,
+// or nothing. Not every process that names a host's folder is ours: somebody may
+// be reading its console.
+func (s *Sandbox) ownerOf(pid int) string {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	if err != nil {
+		return ""
+	}
+	for word := range bytes.SplitSeq(text, []byte{0}) {
+		path := strings.TrimPrefix(string(word), "--directory=")
+		rest, ok := strings.CutPrefix(path, s.hostsDir()+"/")
+		if !ok {
+			continue
+		}
+		name, part, _ := strings.Cut(rest, "/")
+		if plainName.MatchString(name) && slices.Contains([]string{"host.sh", "boot.sh", "root", "identity"}, part) {
+			return name
+		}
+	}
+	return ""
 }

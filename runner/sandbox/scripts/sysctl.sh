@@ -6,7 +6,6 @@ set -u
 own=/run/sandbox
 mkdir -p "$own"
 mount -t tmpfs -o mode=755,nosuid,nodev,noexec sandbox-sysctl "$own" || exit 1
-# Otherwise unmounting it in the end would take the copies along.
 mount --make-private "$own"
 for part in kernel vm fs dev; do
 	mkdir -p "$own/$part"
@@ -54,5 +53,7 @@ fi
 for part in kernel vm fs dev; do
 	[ -d "/proc/sys/$part" ] && mount --rbind "$own/$part" "/proc/sys/$part"
 done
+# Otherwise unmounting it would take the copies and what is in them along.
+mount --make-rprivate "$own"
 umount --recursive --lazy "$own"
 rmdir "$own"
