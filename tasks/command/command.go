@@ -78,9 +78,12 @@ func validate(p Params) error {
 	if p.Cmd == nil && p.Argv[0] == "" {
 		return task.FieldErrorf("argv", "names no program")
 	}
-	for _, v := range p.SecretEnv {
+	for i, v := range p.SecretEnv {
 		if _, twice := p.Env[v.Name]; twice {
 			return task.FieldErrorf("secret_env", "the variable %q is in env too", v.Name)
+		}
+		if slices.ContainsFunc(p.SecretEnv[:i], func(o Variable) bool { return o.Name == v.Name }) {
+			return task.FieldErrorf("secret_env", "the variable %q is given twice", v.Name)
 		}
 	}
 	if p.Undo != nil && !p.Changed {

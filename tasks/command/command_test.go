@@ -188,7 +188,8 @@ func TestFaults(t *testing.T) {
 		"{cmd: a, undo: b, changed: false}": "has nothing to take back",
 		"{cmd: a, status: [256]}":           "256 is more than 255",
 		"{cmd: a, creates: b}":              "want an absolute path",
-		"env: {KEY: a}\ncmd: a\nsecret_env: " + secretEnv: "is in env",
+		"env: {KEY: a}\ncmd: a\nsecret_env: " + secretEnv:                                                    "is in env",
+		"cmd: a\nsecret_env: [" + strings.Trim(secretEnv, "[]") + ", " + strings.Trim(secretEnv, "[]") + "]": "is given twice",
 	} {
 		if got := tasktest.Fault(command.Module, args); !strings.Contains(got, want) {
 			t.Errorf("fault of %s: got %q, want %q", args, got, want)

@@ -61,9 +61,12 @@ func validate(p Params) error {
 	if p.Text == nil && p.Src == nil {
 		return fmt.Errorf("there is nothing to run: give text or src")
 	}
-	for _, v := range p.SecretEnv {
+	for i, v := range p.SecretEnv {
 		if _, twice := p.Env[v.Name]; twice {
 			return task.FieldErrorf("secret_env", "the variable %q is in env too", v.Name)
+		}
+		if slices.ContainsFunc(p.SecretEnv[:i], func(o Variable) bool { return o.Name == v.Name }) {
+			return task.FieldErrorf("secret_env", "the variable %q is given twice", v.Name)
 		}
 	}
 	if p.Undo != nil && !p.Changed {
