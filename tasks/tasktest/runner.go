@@ -57,13 +57,13 @@ func (r *runner) settle(ctx context.Context) error {
 }
 
 // undo takes back what the module did: first its commands, then the primitives.
-func (r *runner) undo(t *testing.T) {
+func (r *runner) undo(t testing.TB) {
 	t.Helper()
 	r.undoCommands(t)
 	r.h.Restore()
 }
 
-func (r *runner) undoCommands(t *testing.T) {
+func (r *runner) undoCommands(t testing.TB) {
 	t.Helper()
 	if r.b.Undo == nil || !r.began {
 		return

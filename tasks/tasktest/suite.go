@@ -47,7 +47,7 @@ type example struct {
 	secretContent bool
 }
 
-func examplesOf(t *testing.T, m *task.Module) []example {
+func examplesOf(t testing.TB, m *task.Module) []example {
 	t.Helper()
 	var out []example
 	for _, text := range m.Doc.Examples {
@@ -67,7 +67,7 @@ func examplesOf(t *testing.T, m *task.Module) []example {
 	return out
 }
 
-func (e example) bind(t *testing.T, h *Host, m *task.Module) *task.Bound {
+func (e example) bind(t testing.TB, h *Host, m *task.Module) *task.Bound {
 	t.Helper()
 	n, _ := yamlfile.Parse("doc.md", []byte(e.text))
 	b, err := bindNode(h, m, n.Items[e.index].Get(m.Name), e.secretContent)
@@ -80,7 +80,7 @@ func (e example) bind(t *testing.T, h *Host, m *task.Module) *task.Bound {
 	return b
 }
 
-func checkDocument(t *testing.T, m *task.Module, examples []example) {
+func checkDocument(t testing.TB, m *task.Module, examples []example) {
 	if len(m.Doc.Summary) > 120 || !strings.HasSuffix(m.Doc.Summary, ".") {
 		t.Errorf("summary %q: want one sentence of at most 120 characters", m.Doc.Summary)
 	}
@@ -128,7 +128,7 @@ func hasBlob(m *task.Module) bool {
 
 // checkLife takes an example through all that happens to a task: looked at
 // twice, applied, looked at again, taken back.
-func checkLife(t *testing.T, m *task.Module, e example) {
+func checkLife(t testing.TB, m *task.Module, e example) {
 	h := NewHost()
 	r := &runner{h: h, m: m, b: e.bind(t, h, m)}
 	before := h.Snapshot()
@@ -152,7 +152,7 @@ func checkLife(t *testing.T, m *task.Module, e example) {
 	compare(t, before, h.Snapshot())
 }
 
-func checkObserve(t *testing.T, r *runner) {
+func checkObserve(t testing.TB, r *runner) {
 	t.Helper()
 	_, first, err := r.b.Observe(t.Context(), r.h)
 	if err != nil {
@@ -169,7 +169,7 @@ func checkObserve(t *testing.T, r *runner) {
 }
 
 // checkRecord looks at what an applied task did and showed.
-func checkRecord(t *testing.T, r *runner) {
+func checkRecord(t testing.TB, r *runner) {
 	t.Helper()
 	writes := r.h.Writes()
 	if len(r.changes) > 0 && len(writes) == 0 {
@@ -190,7 +190,7 @@ func checkRecord(t *testing.T, r *runner) {
 }
 
 // survivesJSON checks that nothing is lost when a state is stored and read.
-func survivesJSON(t *testing.T, state any) {
+func survivesJSON(t testing.TB, state any) {
 	t.Helper()
 	first, err := json.Marshal(state)
 	if err != nil {
@@ -207,7 +207,7 @@ func survivesJSON(t *testing.T, state any) {
 }
 
 // checkSecrets looks for the canary wherever somebody could see it.
-func checkSecrets(t *testing.T, r *runner) {
+func checkSecrets(t testing.TB, r *runner) {
 	t.Helper()
 	state, err := json.Marshal(r.state)
 	if err != nil {
@@ -236,7 +236,7 @@ func checkSecrets(t *testing.T, r *runner) {
 }
 
 // checkFailures lets each call of an example's life fail in turn.
-func checkFailures(t *testing.T, m *task.Module, e example) {
+func checkFailures(t testing.TB, m *task.Module, e example) {
 	h := NewHost()
 	clean := &runner{h: h, m: m, b: e.bind(t, h, m)}
 	if err := clean.apply(t.Context()); err != nil {
@@ -261,7 +261,7 @@ func checkFailures(t *testing.T, m *task.Module, e example) {
 	}
 }
 
-func checkFailure(t *testing.T, r *runner, failed Call, err error) {
+func checkFailure(t testing.TB, r *runner, failed Call, err error) {
 	t.Helper()
 	switch {
 	case err == nil && r.m.Wait: // it tried again
@@ -274,7 +274,7 @@ func checkFailure(t *testing.T, r *runner, failed Call, err error) {
 	}
 }
 
-func checkCancelled(t *testing.T, m *task.Module, e example) {
+func checkCancelled(t testing.TB, m *task.Module, e example) {
 	h := NewHost()
 	r := &runner{h: h, m: m, b: e.bind(t, h, m)}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -288,7 +288,7 @@ func checkCancelled(t *testing.T, m *task.Module, e example) {
 	}
 }
 
-func usesHost(t *testing.T, m *task.Module, e example) bool {
+func usesHost(t testing.TB, m *task.Module, e example) bool {
 	t.Helper()
 	h := NewHost()
 	r := &runner{h: h, m: m, b: e.bind(t, h, m)}
@@ -296,7 +296,7 @@ func usesHost(t *testing.T, m *task.Module, e example) bool {
 }
 
 // checkSequence runs all examples on one host and takes them back, last first.
-func checkSequence(t *testing.T, m *task.Module, examples []example) {
+func checkSequence(t testing.TB, m *task.Module, examples []example) {
 	h := NewHost()
 	before := h.Snapshot()
 	var done []*runner
@@ -320,7 +320,7 @@ func checkSequence(t *testing.T, m *task.Module, examples []example) {
 }
 
 // compare names the first line that differs.
-func compare(t *testing.T, before, after []byte) {
+func compare(t testing.TB, before, after []byte) {
 	t.Helper()
 	if bytes.Equal(before, after) {
 		return
