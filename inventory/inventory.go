@@ -55,24 +55,22 @@ type Host struct {
 
 	index    int
 	own      layer
-	direct   []*Group
+	direct   set // indexes of the groups that name it, or that it names
 	resolved *resolved
 }
 
-// Group is a named set of hosts.
+// Group is a named set of hosts; see [Inventory.Members].
 type Group struct {
-	Name  string
-	Hosts []string // in the order of the inventory
-	Pos   source.Pos
+	Name string
+	Pos  source.Pos // where it is defined
 
 	index     int
 	own       layer
 	decl      groupDecl
 	children  []*Group
-	ancestors set   // indexes of the groups that it is in, at any distance
-	height    int   // 0 without children
-	dynamic   bool  // it or a group in it has a selection
-	members   []int // indexes of hosts that it has by itself
+	ancestors set  // indexes of the groups that it is in, at any distance
+	height    int  // 0 without children
+	dynamic   bool // it or a group in it has a selection
 }
 
 // SSH says how a host is reached over SSH. A field that nothing sets is zero, and the
@@ -128,6 +126,22 @@ func (inv *Inventory) Host(name string) *Host { return inv.hosts[name] }
 // Group returns the group of that name, or nil.
 func (inv *Inventory) Group(name string) *Group { return inv.groups[name] }
 
+// Members returns the hosts of a group, those of the groups in it included, in the
+// order of the inventory. A group that does not exist has none.
+func (inv *Inventory) Members(group string) []*Host {
+	g := inv.groups[group]
+	if g == nil {
+		return nil
+	}
+	var out []*Host
+	for _, h := range inv.Hosts {
+		if h.resolved.in.has(g.index) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
 // Explain returns all values that were given for one thing of a host, the one that
 // counts first. The thing is the name of a var, or one of ssh.FIELD, sudo.FIELD,
 // labels.NAME, host.address and host.connection. Nothing given is an empty list.
@@ -140,11 +154,9 @@ func (inv *Inventory) Explain(host, param string) ([]Value, error) {
 	if s := h.own.find(param); s != nil {
 		out = append(out, Value{s.node, LevelHost, h.Name})
 	}
-	if h.resolved != nil {
-		for _, g := range h.resolved.groups {
-			if s := g.own.find(param); s != nil {
-				out = append(out, Value{s.node, LevelGroup, g.Name})
-			}
+	for _, g := range h.resolved.groups {
+		if s := g.own.find(param); s != nil {
+			out = append(out, Value{s.node, LevelGroup, g.Name})
 		}
 	}
 	if s := inv.all.find(param); s != nil {

@@ -126,9 +126,9 @@ func TestParseFleet(t *testing.T) {
 		{"where users come from", web.SSH.From["users"].Where() + " " + db.SSH.From["users"].Where(), `host "web1" every host`},
 		{"sudo", db.Sudo, "{auto file:/etc/pw}"},
 		{"sudo of the others", here.Sudo, "{auto env:SUDO}"},
-		{"members", inv.Group("everything").Hosts, "[web1 db01.example.org db02.example.org db03.example.org]"},
-		{"members of a selection", inv.Group("gateways").Hosts, "[web1]"},
-		{"no members", inv.Group("empty").Hosts, "[]"},
+		{"members", names(inv.Members("everything")), "web1 db01.example.org db02.example.org db03.example.org"},
+		{"members of a selection", names(inv.Members("gateways")), "web1"},
+		{"no members", names(inv.Members("empty")) + names(inv.Members("x")), ""},
 		{"unknown names", fmt.Sprint(inv.Host("x") == nil, inv.Group("x") == nil), "true true"},
 	}
 	for _, tt := range tests {
@@ -291,7 +291,20 @@ func TestReadManyHosts(t *testing.T) {
 	if d := time.Since(start); d > 30*time.Second {
 		t.Errorf("reading 100000 hosts took %s", d)
 	}
-	if got := fmt.Sprint(len(inv.Hosts), len(inv.Group("even").Hosts), len(inv.Group("all-web").Hosts)); got != "100000 25000 100000" {
+	if got := fmt.Sprint(len(inv.Hosts), len(inv.Members("even")), len(inv.Members("all-web"))); got != "100000 25000 100000" {
 		t.Errorf("got %s hosts, want 100000 25000 100000", got)
+	}
+}
+
+func TestParseDeepGroups(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("hosts: {\"h[1:9]\": }\ngroups:\n")
+	for i := range 70 {
+		fmt.Fprintf(&b, "  g%d: {groups: [g%d], vars: {x: %d}}\n", i, i+1, i)
+	}
+	b.WriteString("  g70: {hosts: [\"*\"]}\n")
+	_, faults := inventory.Parse("f.yml", []byte(b.String()), options)
+	if got, want := faults.Error(), "f.yml:9:3: groups.g6: groups are nested deeper than 64 levels"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

@@ -39,6 +39,9 @@ func (r *reader) relateGroups() {
 	}
 }
 
+// maxNesting is how many groups may stand inside each other.
+const maxNesting = 64
+
 // visit is how far the search for groups that contain themselves has come.
 type visit uint8
 
@@ -68,6 +71,10 @@ func (r *reader) visit(g *Group, state []visit, trail []string) {
 		kept = append(kept, child)
 		g.height = max(g.height, child.height+1)
 		g.dynamic = g.dynamic || child.dynamic
+	}
+	if g.height == maxNesting {
+		r.fault(g.Pos, "groups."+g.Name, "", "groups are nested deeper than %d levels", maxNesting)
+		kept, g.height = nil, 0
 	}
 	g.children = kept
 	state[g.index] = done

@@ -12,6 +12,7 @@ import (
 
 // resolved is what hosts in the same groups have in common.
 type resolved struct {
+	in        set
 	groups    []*Group // inner before outer, then by name: the order in which values count
 	base      Host     // the values of the groups and of the top of the file
 	conflicts []conflict
@@ -23,11 +24,16 @@ type conflict struct {
 	first, second Value
 }
 
+// maxClashes is how many differences to one group are shown for one value.
+const maxClashes = 20
+
 func (r *reader) resolve() {
 	r.relateGroups()
 	for _, g := range r.inv.Groups {
 		for i, n := range g.decl.hosts {
-			g.members = append(g.members, r.membersOf(n, index("groups."+g.Name+".hosts", i))...)
+			for _, k := range r.membersOf(n, index("groups."+g.Name+".hosts", i)) {
+				r.inv.Hosts[k].joins(g)
+			}
 		}
 	}
 	for _, j := range r.joins {
@@ -42,14 +48,8 @@ func (r *reader) resolve() {
 				continue
 			}
 			for k := j.first; k < j.end; k++ {
-				g.members = append(g.members, k)
+				r.inv.Hosts[k].joins(g)
 			}
-		}
-	}
-	for _, g := range r.inv.Groups {
-		for _, i := range g.members {
-			h := r.inv.Hosts[i]
-			h.direct = append(h.direct, g)
 		}
 	}
 	r.inv.assign()
@@ -59,21 +59,18 @@ func (r *reader) resolve() {
 	r.conflicts()
 	r.inv.settle()
 	r.checkJumps()
-	r.inv.fillGroups()
 }
+
+func (h *Host) joins(g *Group) { h.direct = h.direct.with(g.index) }
 
 // assign gives each host the values of the groups that it is in by now.
 func (inv *Inventory) assign() {
 	cache := map[string]*resolved{}
 	for _, h := range inv.Hosts {
-		var in set
-		for _, g := range h.direct {
-			in = in.with(g.index).union(g.ancestors)
-		}
-		key := in.key()
+		key := h.direct.key()
 		res := cache[key]
 		if res == nil {
-			res = inv.combine(in)
+			res = inv.combine(inv.reach(h.direct))
 			cache[key] = res
 		}
 		h.resolved = res
@@ -86,9 +83,20 @@ func (inv *Inventory) assign() {
 	}
 }
 
+// reach adds to a set of groups all that those are in.
+func (inv *Inventory) reach(direct set) set {
+	var out set
+	for i, g := range inv.Groups {
+		if direct.has(i) {
+			out = out.with(i).union(g.ancestors)
+		}
+	}
+	return out
+}
+
 // combine works out what a set of groups and the top of the file give.
 func (inv *Inventory) combine(in set) *resolved {
-	res := &resolved{}
+	res := &resolved{in: in}
 	base := &res.base
 	base.Groups = []string{}
 	for i, g := range inv.Groups {
@@ -119,11 +127,16 @@ func (inv *Inventory) combine(in set) *resolved {
 		first := gs[0].own.find(name)
 		one := layer{*first}
 		one.apply(base, every, Value{Level: LevelGroup, Name: gs[0].Name})
+		clashes := 0
 		for i, g := range gs[1:] {
+			if clashes == maxClashes {
+				break
+			}
 			second := g.own.find(name)
 			if sameValue(first.node, second.node) || slices.ContainsFunc(gs[:i+1], func(in *Group) bool { return in.ancestors.has(g.index) }) {
 				continue
 			}
+			clashes++
 			res.conflicts = append(res.conflicts, conflict{
 				name, Value{first.node, LevelGroup, gs[0].Name}, Value{second.node, LevelGroup, g.Name},
 			})
@@ -157,23 +170,20 @@ func (l layer) apply(h *Host, which func(setting) bool, from Value) {
 }
 
 // selections evaluates the groups that choose their hosts and reports whether any
-// host was chosen.
+// host was chosen. No host joins before all expressions were evaluated.
 func (r *reader) selections() bool {
-	chosen := make([][]*Group, len(r.inv.Hosts))
-	any := false
+	chosen := map[*Group][]*Host{}
 	for _, g := range r.inv.Groups {
-		if g.decl.sel == nil {
-			continue
-		}
-		for _, h := range r.selected(g) {
-			chosen[h.index] = append(chosen[h.index], g)
-			any = true
+		if g.decl.sel != nil {
+			chosen[g] = r.selected(g)
 		}
 	}
-	for i, gs := range chosen {
-		r.inv.Hosts[i].direct = append(r.inv.Hosts[i].direct, gs...)
+	for g, hosts := range chosen {
+		for _, h := range hosts {
+			h.joins(g)
+		}
 	}
-	return any
+	return len(chosen) > 0
 }
 
 func (r *reader) selected(g *Group) []*Host {
@@ -277,15 +287,6 @@ func (r *reader) checkJumps() {
 				path := fmt.Sprintf("hosts.%s.ssh.jump[%d]", h.Name, i)
 				r.fault(n.Pos, path, "remove it", "the host %q is reached through itself", h.Name)
 			}
-		}
-	}
-}
-
-// fillGroups writes down who is in each group.
-func (inv *Inventory) fillGroups() {
-	for _, h := range inv.Hosts {
-		for _, g := range h.resolved.groups {
-			g.Hosts = append(g.Hosts, h.Name)
 		}
 	}
 }

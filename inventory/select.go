@@ -188,9 +188,9 @@ func (s *selection) where(yes func(*Host) bool) []int {
 }
 
 func (s *selection) members(group string) []int {
-	out := make([]int, 0, len(s.inv.groups[group].Hosts))
-	for _, name := range s.inv.groups[group].Hosts {
-		out = append(out, s.inv.hosts[name].index)
+	var out []int
+	for _, h := range s.inv.Members(group) {
+		out = append(out, h.index)
 	}
 	return out
 }
