@@ -71,7 +71,8 @@ func baseFiles() map[string]string {
 	return map[string]string{
 		// The periodic jobs of apt would take its lock at moments of their own.
 		// The name sorts first, so that any other file overrides it.
-		"etc/apt/apt.conf.d/00sandbox": "APT::Periodic::Enable \"0\";\n",
+		// Translations would be most of an update.
+		"etc/apt/apt.conf.d/00sandbox": "APT::Periodic::Enable \"0\";\nAcquire::Languages \"none\";\n",
 		// Nothing here has to survive a loss of power.
 		"etc/dpkg/dpkg.cfg.d/00sandbox": "force-unsafe-io\n",
 	}
@@ -96,13 +97,14 @@ func (s *Sandbox) buildBase(ctx context.Context, st suite, path string) error {
 	if err := s.stage(ctx, filepath.Join(work, "stage"), st, list); err != nil {
 		return err
 	}
-	var lines strings.Builder
-	for _, src := range list {
-		lines.WriteString(src.line() + "\n")
-	}
-	sourceFile := filepath.Join(work, "sandbox.list")
-	if err := os.WriteFile(sourceFile, []byte(lines.String()), 0o644); err != nil {
+	sourceFile := filepath.Join(work, sourcesName)
+	if err := os.WriteFile(sourceFile, []byte(st.reachable(list, work)), 0o644); err != nil {
 		return err
+	}
+	if key := st.ownKey(); key != nil {
+		if err := os.WriteFile(filepath.Join(work, "archive.asc"), key, 0o644); err != nil {
+			return err
+		}
 	}
 	hook := filepath.Join(work, "base.sh")
 	if err := os.WriteFile(hook, script("base.sh"), 0o755); err != nil {
@@ -131,12 +133,34 @@ func (s *Sandbox) buildBase(ctx context.Context, st suite, path string) error {
 	return os.Rename(root, path)
 }
 
+// sourcesName is the file of apt's sources; mmdebstrap puts "0000" before it.
+const sourcesName = "sandbox.list"
+
+func sourceLines(list []source) string {
+	var b strings.Builder
+	for _, src := range list {
+		b.WriteString(src.line() + "\n")
+	}
+	return b.String()
+}
+
+// reachable are the lines of sources with which this machine can build: without
+// the distribution's keyring here, the key that we brought stands in for it.
+func (st suite) reachable(list []source, work string) string {
+	lines := sourceLines(list)
+	if _, err := os.Stat(st.keyring()); err == nil || st.ownKey() == nil {
+		return lines
+	}
+	return strings.ReplaceAll(lines, "signed-by="+st.keyring()+"]", "signed-by="+filepath.Join(work, "archive.asc")+"]")
+}
+
 // stage collects the files that are copied into the new tree: our settings, and
 // what apt and TLS need to work in hosts as they work on this machine.
 func (s *Sandbox) stage(ctx context.Context, dir string, st suite, list []source) error {
 	files := map[string]string{}
 	maps.Copy(files, baseFiles())
 	files["etc/apt/apt.conf.d/01sandbox-machine"] = withoutLoopback(aptSettings(ctx))
+	files["etc/apt/sources.list.d/0000"+sourcesName] = sourceLines(list)
 	files["usr/lib/systemd/system/sandbox-sysctl.service"] = string(script("sandbox-sysctl.service"))
 	certificates, _ := filepath.Glob("/usr/local/share/ca-certificates/*.crt")
 	for _, path := range certificates {

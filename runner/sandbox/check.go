@@ -69,8 +69,8 @@ func (s *Sandbox) missing() []string {
 			add(tool.pkg)
 		}
 	}
-	if _, err := os.Stat(s.suite.keyring()); err != nil {
-		add(s.suite.keyringPackage())
+	if _, err := os.Stat(s.suite.keyring()); err != nil && s.suite.ownKey() == nil {
+		add(s.suite.distro + "-archive-keyring")
 	}
 	return missing
 }

@@ -41,12 +41,14 @@ func (st suite) keyring() string {
 	return "/usr/share/keyrings/" + st.distro + "-archive-keyring.gpg"
 }
 
-// keyringPackage brings the keyring to a machine that runs something else.
-func (st suite) keyringPackage() string {
-	if st.distro == "ubuntu" {
-		return "ubuntu-archive-keyring"
+// ownKey is the key of the archive that we bring along for machines where no
+// package has it: Debian does not package Ubuntu's. Its fingerprint is
+// F6EC B376 2474 EDA9 D21B 7022 8719 20D1 991B C93C.
+func (st suite) ownKey() []byte {
+	if st.distro != "ubuntu" {
+		return nil
 	}
-	return "debian-archive-keyring"
+	return script("ubuntu-archive-2018.asc")
 }
 
 // components of the archive that are part of the distribution itself.
@@ -90,16 +92,12 @@ func (st suite) sources() []source {
 // packages are what a base has beyond the essential set: about what the smallest
 // cloud images have.
 func (st suite) packages() []string {
+	keyring := "debian-archive-keyring"
+	if st.distro == "ubuntu" {
+		keyring = "ubuntu-keyring"
+	}
 	return []string{
 		"systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "openssh-server", "sudo", "iproute2",
-		"iputils-ping", "ca-certificates", "curl", "cron", "netbase", "procps", "kmod", st.keyringPackageInside(),
+		"iputils-ping", "ca-certificates", "curl", "cron", "netbase", "procps", "kmod", keyring,
 	}
-}
-
-// keyringPackageInside is the keyring's package as the distribution itself calls it.
-func (st suite) keyringPackageInside() string {
-	if st.distro == "ubuntu" {
-		return "ubuntu-keyring"
-	}
-	return "debian-archive-keyring"
 }
