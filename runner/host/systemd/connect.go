@@ -111,9 +111,8 @@ func userStarting(ctx context.Context, uid uint32) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer m.Close() // only asked a question: nothing can be lost
 	st, err := m.State(ctx, fmt.Sprintf("user@%d.service", uid))
-	if err != nil {
+	if err = errors.Join(err, m.Close()); err != nil {
 		return false, err
 	}
 	return st.ActiveState == "active" || st.ActiveState == "activating" || st.job != 0, nil
