@@ -43,8 +43,9 @@ type Manager struct {
 	// only have a script in /etc/init.d cannot be enabled.
 	Run Runner
 
-	user     bool // of an account, not the system's
-	uid, gid uint32
+	user bool // of an account, not the system's
+	uid  uint32
+	dial func(context.Context) (link, error)
 
 	mu    sync.Mutex
 	link  link
@@ -64,7 +65,7 @@ func Connect(ctx context.Context) (*Manager, error) {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return nil, fmt.Errorf("cannot reach the service manager: %w", ErrNotBooted)
 	}
-	m := &Manager{uid: uint32(os.Geteuid())}
+	m := &Manager{uid: uint32(os.Geteuid()), dial: dialSystem}
 	if _, err := m.connected(ctx); err != nil {
 		return nil, fmt.Errorf("cannot reach the service manager: %w", err)
 	}
@@ -77,7 +78,8 @@ func ConnectUser(ctx context.Context, uid, gid uint32) (*Manager, error) {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		return nil, fmt.Errorf("cannot reach the service manager of account %d: %w", uid, ErrNotBooted)
 	}
-	m := &Manager{user: true, uid: uid, gid: gid}
+	m := &Manager{user: true, uid: uid}
+	m.dial = func(ctx context.Context) (link, error) { return dialUser(ctx, uid, gid) }
 	deadline := time.Now().Add(managerLimit)
 	for {
 		_, err := m.connected(ctx)
@@ -138,12 +140,7 @@ func (m *Manager) connected(ctx context.Context) (link, error) {
 	if l.Conn != nil && l.Connected() {
 		return l, nil
 	}
-	var err error
-	if m.user {
-		l, err = dialUser(ctx, m.uid, m.gid)
-	} else {
-		l, err = dialSystem(ctx)
-	}
+	l, err := m.dial(ctx)
 	if err != nil {
 		return link{}, err
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -17,7 +18,7 @@ const lingerDir = "/var/lib/systemd/linger"
 // Linger reports whether the account's units run without a login. It reads the
 // file by which logind remembers that.
 func Linger(user string) (bool, error) {
-	if user == "" || filepath.Base(user) != user {
+	if user == "" || strings.HasPrefix(user, ".") || filepath.Base(user) != user {
 		return false, fmt.Errorf("cannot read the lingering of %q: not an account's name", user)
 	}
 	_, err := os.Lstat(filepath.Join(lingerDir, user))
