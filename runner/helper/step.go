@@ -277,14 +277,14 @@ func (s *server) action(ctx context.Context, st *wire.Step, m *task.Module, b *t
 			return nil
 		}
 	}
-	quiet := m.ReadOnly || m.Wait
+	quiet := b.ReadOnly || m.Wait
 	switch {
-	case s.overlay != nil && m.ReadOnly:
+	case s.overlay != nil && b.ReadOnly:
 		return s.perform(ctx, st, b, r, w)
 	case s.overlay != nil:
 		return s.announce(ctx, st, m, r, w)
 	case st.Check && !quiet:
-		return fmt.Errorf("module %q may change the host and cannot be used to verify", m.Name)
+		return fmt.Errorf("module %q may change the host with these arguments and cannot be used to verify", m.Name)
 	case quiet:
 		return s.perform(ctx, st, b, r, s.machine.Writer(s.session(st, nil)))
 	}

@@ -392,7 +392,7 @@ func (c *compiler) with(sc *scope, n *Node) map[string]*Tree {
 // verifyReads faults whatever in verify could change a host.
 func (c *compiler) verifyReads(nodes []*Node) {
 	for _, n := range nodes {
-		if n.Module != nil && n.Module.Action && !n.Module.ReadOnly && !n.Module.Wait {
+		if n.Module != nil && n.Module.Action && !n.Module.ReadOnly && !n.Module.MayRead && !n.Module.Wait {
 			f := c.faults.Addf(n.Entry.ModulePos, n.Path+"."+n.Module.Name, "verify only reads, and %q may change the host", n.Module.Name)
 			f.Hint = "use a state module, which is compared and not applied, or stat, listening, assert"
 		}

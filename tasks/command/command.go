@@ -51,6 +51,7 @@ var Module = task.NewAction(task.ActionDef[Params, Result]{
 	Name: "command", Doc: doc, Validate: validate, Resource: resource,
 	Skip: skip, Run: run,
 	Changed:      func(p Params, _ Result) bool { return p.Changed },
+	Reads:        func(p Params) bool { return !p.Changed },
 	Undo:         undo,
 	Reversible:   func(p Params) bool { return p.Undo != nil || !p.Changed },
 	Irreversible: "nobody knows what a command changed; say how to take it back with undo",

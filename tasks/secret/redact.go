@@ -75,7 +75,6 @@ func (r *Redactor) String(s string) string {
 	return s
 }
 
-
 // Writer returns a writer that masks secrets even when a write cuts one in two. It
 // holds back what may be the beginning of a secret until Close, which does not
 // close w.

@@ -12,8 +12,8 @@ import (
 	"holdfast/playbooks/source"
 )
 
-// Hole is asked about every scalar before it is decoded. It reports whether the
-// scalar holds an expression, or stands for something else that is only known
+// Hole is asked about every value before it is decoded. It reports whether the
+// value holds an expression, or stands for something else that is only known
 // later, and the faults it found in it given the type that the field takes.
 type Hole func(n *source.Node, path string, want reflect.Type, f *Field) (hole bool, faults source.Faults)
 

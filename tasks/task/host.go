@@ -156,7 +156,7 @@ type User struct {
 	Home    string   `json:"home"`
 	Shell   string   `json:"shell"`
 	Locked  bool     `json:"locked"`
-	// PasswordDigest is a digest of the password field, so that a change can be seen; never the field.
+	// PasswordDigest is [DigestOf] the password field, so that a change can be seen; never the field.
 	PasswordDigest string `json:"-"`
 }
 
@@ -191,8 +191,8 @@ type GroupSpec struct {
 	System bool
 }
 
-// Package is the state of a package. Candidate is the version that an install
-// would bring, empty when not asked or not known. Held packages are not upgraded.
+// Package is the state of a package. A name that other packages merely provide is
+// installed without a version. Held packages are not upgraded.
 type Package struct {
 	Name      string `json:"name"`
 	Installed bool   `json:"installed"`

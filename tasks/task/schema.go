@@ -165,7 +165,7 @@ func supported(t reflect.Type) bool {
 	case reflect.Slice:
 		return supported(t.Elem())
 	case reflect.Map:
-		return t.Key().Kind() == reflect.String && supported(t.Elem()) && t.Elem().Kind() != reflect.Struct
+		return t.Key().Kind() == reflect.String && supported(t.Elem()) && (houseNames[t.Elem()] != "" || t.Elem().Kind() != reflect.Struct)
 	}
 	return false
 }

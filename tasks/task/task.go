@@ -63,6 +63,9 @@ type ActionDef[P, R any] struct {
 	// ReadOnly actions change nothing: they run in a plan and in verify too, and
 	// are called with a Writer only to share the signature.
 	ReadOnly bool
+	// Reads reports whether an action that is not ReadOnly as a whole only reads
+	// with these arguments, and is treated as ReadOnly then.
+	Reads func(P) bool
 	// Wait actions are read-only but wait for something that only a real run
 	// brings about: a plan names them and does not run them.
 	Wait bool
@@ -84,6 +87,7 @@ type Module struct {
 	Risk         Risk
 	Action       bool // made from an ActionDef
 	ReadOnly     bool
+	MayRead      bool // Bound.ReadOnly depends on the arguments
 	Wait         bool
 	HasUndo      bool
 	Irreversible string
@@ -99,6 +103,7 @@ type Module struct {
 type Bound struct {
 	Resource   string
 	Reversible bool
+	ReadOnly   bool // of an action: it changes nothing with these arguments
 	Observe    func(context.Context, Reader) (state any, changes []Change, err error)
 	Apply      func(ctx context.Context, w Writer, state any) error
 	Run        func(context.Context, Writer) (result any, changed bool, err error)
@@ -152,20 +157,21 @@ func NewAction[P, R any](def ActionDef[P, R]) *Module {
 		panic(def.Name + ": an ActionDef needs Resource and Run")
 	}
 	m := newModule[P, R](def.Name, def.Doc)
-	m.Action, m.ReadOnly, m.Wait = true, def.ReadOnly, def.Wait
+	m.Action, m.ReadOnly, m.Wait, m.MayRead = true, def.ReadOnly, def.Wait, def.Reads != nil
 	m.Risk, m.HasUndo, m.Irreversible = def.Risk, def.Undo != nil, def.Irreversible
 	m.bind = func(d *decoder, n *source.Node, at source.Pos) *Bound {
 		p, ok := decodeParams(d, m, n, at, def.Validate)
 		if !ok {
 			return nil
 		}
-		b := &Bound{Resource: def.Resource(p), Reversible: def.ReadOnly || def.Wait || def.Undo != nil}
-		if def.Reversible != nil {
+		reads := def.ReadOnly || def.Reads != nil && def.Reads(p)
+		b := &Bound{Resource: def.Resource(p), ReadOnly: reads, Reversible: reads || def.Wait || def.Undo != nil}
+		if def.Reversible != nil && !reads {
 			b.Reversible = def.Reversible(p)
 		}
 		b.Run = func(ctx context.Context, w Writer) (any, bool, error) {
 			r, err := def.Run(ctx, w, p)
-			changed := !def.ReadOnly && !def.Wait
+			changed := !reads && !def.Wait
 			if def.Changed != nil {
 				changed = def.Changed(p, r)
 			}

@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"context"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/inventory"
+	"holdfast/playbooks"
+	"holdfast/playbooks/source"
+	"holdfast/playbooks/source/yamlfile"
+	"holdfast/runner"
+	"holdfast/runner/event"
+	"holdfast/runner/load"
+	"holdfast/tasks"
+)
+
+// playOptions are the flags of every command that runs or checks a playbook.
+type playOptions struct {
+	env    *Env
+	fleet  *fleet
+	output output
+	params []string
+	files  []string
+	tags   []string
+	forks  int
+	noRoot bool
+}
+
+func newPlayOptions(env *Env) *playOptions { return &playOptions{env: env, fleet: env.fleet()} }
+
+func (o *playOptions) flags(cmd *cobra.Command) {
+	o.fleet.flags(cmd)
+	o.output.flags(cmd)
+	cmd.Flags().StringArrayVarP(&o.params, "param", "p", nil, "value of a parameter: -p name=value; lists and mappings as in YAML")
+	cmd.Flags().StringArrayVar(&o.files, "params", nil, "YAML file with values of parameters")
+	cmd.Flags().StringArrayVar(&o.tags, "tags", nil, "only tasks with one of these tags")
+	cmd.Flags().IntVarP(&o.forks, "forks", "f", runner.DefaultForks, "hosts to work on at a time")
+	cmd.Flags().BoolVar(&o.noRoot, "no-root", false, "stay the account that logs in instead of becoming root")
+	cmd.ValidArgsFunction = o.env.completePlaybooks
+}
+
+// completePlaybooks offers the names of playbooks.
+func (env *Env) completePlaybooks(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var out []string
+	for _, info := range env.finder().List() {
+		out = append(out, info.Name+"\t"+info.Summary)
+	}
+	return out, cobra.ShellCompDirectiveDefault
+}
+
+func (env *Env) finder() playbooks.Finder {
+	f := playbooks.Finder{Project: env.Dir, Modules: moduleNames()}
+	if dir := env.userDir("XDG_CONFIG_HOME", ".config"); dir != "" {
+		f.User = dir + "/playbooks"
+	}
+	return f
+}
+
+func moduleNames() []string {
+	var out []string
+	for _, m := range tasks.All() {
+		out = append(out, m.Name)
+	}
+	return out
+}
+
+// load reads and checks everything without contacting a host. It returns all
+// faults that there are.
+func (o *playOptions) load(name string) (*load.Playbook, []*load.Host, []*inventory.Host, *load.Blobs, error) {
+	finder := o.env.finder()
+	pb, faults := finder.Find(name)
+	if pb == nil {
+		return nil, nil, nil, nil, faults.Err()
+	}
+	compiled, found := load.Compile(pb, load.Options{Modules: tasks.All(), Find: finder.Find, Version: strings.TrimPrefix(version(), "v"), Tags: splitAll(o.tags)})
+	faults = append(faults, found...)
+	params, found := o.readParams()
+	faults = append(faults, found...)
+	hosts, found := o.fleet.hosts()
+	faults = append(faults, found...)
+	blobs := load.NewBlobs()
+	var bound []*load.Host
+	if len(faults) == 0 {
+		bound, faults = load.Bind(compiled, hosts, load.BindOptions{Params: params, Secret: o.fleet.secret, Blobs: blobs})
+	} else if compiled != nil && hosts != nil {
+		// What each host adds is worth knowing even when the playbook has faults.
+		_, found = load.Bind(compiled, hosts, load.BindOptions{Params: params, Blobs: blobs})
+		faults = append(faults, found...)
+	}
+	return compiled, bound, hosts, blobs, faults.Err()
+}
+
+func splitAll(list []string) []string {
+	var out []string
+	for _, s := range list {
+		out = append(out, strings.Split(s, ",")...)
+	}
+	return out
+}
+
+// readParams reads -p and --params; -p counts more.
+func (o *playOptions) readParams() (map[string]*source.Node, source.Faults) {
+	out := map[string]*source.Node{}
+	var faults source.Faults
+	for _, name := range o.files {
+		data, err := readFile(o.env.path(name))
+		if err != nil {
+			faults.Addf(source.Pos{File: name}, "", "cannot read the parameters: %s", err)
+			continue
+		}
+		root, found := yamlfile.Parse(name, data)
+		faults = append(faults, found...)
+		if root == nil {
+			continue
+		}
+		if root.Kind != source.Map {
+			faults.Addf(root.Pos, "", "want a mapping from parameter to value, got %s", root.Kind)
+			continue
+		}
+		for _, e := range root.Entries {
+			out[e.Key.Text] = e.Value
+		}
+	}
+	for _, flag := range o.params {
+		name, n, fault := load.ParseFlag(flag, yamlfile.Parse)
+		if fault != nil {
+			faults.Add(fault)
+			continue
+		}
+		out[name] = n
+	}
+	return out, faults
+}
+
+// run checks the playbook and runs it in a mode.
+func (o *playOptions) run(ctx context.Context, name string, mode event.Mode) (event.RunFinished, error) {
+	pb, bound, hosts, blobs, err := o.load(name)
+	if err != nil {
+		return event.RunFinished{}, err
+	}
+	return o.engine(ctx, runner.Options{Mode: mode, Playbook: pb, Bound: bound, Hosts: hosts, Blobs: blobs})
+}
+
+// engine runs the engine with the renderer that the flags ask for.
+func (o *playOptions) engine(ctx context.Context, opts runner.Options) (event.RunFinished, error) {
+	r, err := o.env.renderer(o.output)
+	if err != nil {
+		return event.RunFinished{}, err
+	}
+	bins, err := binaries()
+	if err != nil {
+		return event.RunFinished{}, err
+	}
+	opts.ID = runner.NewID(o.env.Now())
+	opts.Connect, opts.Session = o.fleet.connect, o.fleet.session(bins, !o.noRoot)
+	opts.Sink, opts.Forks, opts.Diff, opts.Stop = r, o.forks, o.output.diff, o.env.stop
+	opts.User, opts.Controller = o.env.whoami()
+	opts.Command = "holdfast " + strings.Join(o.env.Args[:min(2, len(o.env.Args))], " ") // not the params: they may be telling
+	done := runner.Run(ctx, opts)
+	return done, r.Close()
+}
