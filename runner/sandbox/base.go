@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -263,9 +264,9 @@ func (s *Sandbox) runBuild(ctx context.Context, logPath string, env, args []stri
 }
 
 // follow copies mmdebstrap's words to the log, reports its headlines and returns
-// its last complaint.
+// its first complaint with what was said before it.
 func (s *Sandbox) follow(words io.Reader, logFile io.Writer) string {
-	last := "it said nothing"
+	before, complaint := "it said nothing", ""
 	lines := bufio.NewScanner(words)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -274,12 +275,14 @@ func (s *Sandbox) follow(words io.Reader, logFile io.Writer) string {
 		switch {
 		case strings.HasPrefix(line, "I: "):
 			s.say("base: %s", strings.TrimSuffix(line[3:], "..."))
-		case strings.HasPrefix(line, "E: "):
-			last = line[3:]
+		case strings.HasPrefix(line, "E: ") && complaint == "":
+			complaint = before + "; " + line[3:]
+		case !strings.HasPrefix(line, "W: "):
+			before = line
 		}
 	}
 	_, _ = io.Copy(logFile, words)
-	return last
+	return cmp.Or(complaint, before)
 }
 
 // removeTree removes a folder. A playbook may have made files immutable, which

@@ -92,12 +92,13 @@ func (st suite) sources() []source {
 // packages are what a base has beyond the essential set: about what the smallest
 // cloud images have.
 func (st suite) packages() []string {
-	keyring := "debian-archive-keyring"
+	// What is essential on Ubuntu does not include apt.
+	own := []string{"debian-archive-keyring"}
 	if st.distro == "ubuntu" {
-		keyring = "ubuntu-keyring"
+		own = []string{"ubuntu-keyring", "apt"}
 	}
-	return []string{
+	return append([]string{
 		"systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "openssh-server", "sudo", "iproute2",
-		"iputils-ping", "ca-certificates", "curl", "cron", "netbase", "procps", "kmod", keyring,
-	}
+		"iputils-ping", "ca-certificates", "curl", "cron", "netbase", "procps", "kmod",
+	}, own...)
 }
