@@ -1,0 +1,359 @@
+package render
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"holdfast/runner/event"
+)
+
+// fewHosts is up to how many hosts everything is shown as it happens. Beyond, what
+// hosts have in common is shown once, at the end, and failures at once.
+const fewHosts = 5
+
+// maxHostColumn bounds the column of host names.
+const maxHostColumn = 24
+
+// textView turns events into lines. The lines are written by a screen.
+type textView struct {
+	opts Options
+
+	mu     sync.Mutex
+	closed bool
+	began  time.Time // when this reader heard of the run
+	run    event.RunStarted
+	heard  bool // RunStarted came
+	over   bool // RunFinished came
+	names  []string
+	hosts  map[string]*hostView
+	column int
+	later  fold              // what is shown at the end
+	said   map[string]string // failure → the host that it was shown for
+	screen *screen
+	errOut []line // for Err
+}
+
+// hostView is what is known of a host.
+type hostView struct {
+	name     string
+	active   bool
+	began    time.Time
+	pushed   *event.HelperPushed
+	finished *event.HostFinished
+	seq      int // tasks that ended
+	changed  int
+	failed   int
+	task     *event.Task
+	since    time.Time // when the task began
+	progress string
+}
+
+func newText(opts Options) *textView {
+	v := &textView{opts: opts, hosts: map[string]*hostView{}, said: map[string]string{}, began: opts.Now()}
+	v.screen = newScreen(v)
+	return v
+}
+
+// Emit takes in an event.
+func (v *textView) Emit(e event.Event) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed {
+		return
+	}
+	v.take(e)
+	v.screen.wake()
+}
+
+// Close shows what was held back and waits for the last line to be written.
+func (v *textView) Close() error {
+	v.mu.Lock()
+	if !v.closed {
+		if v.heard && !v.over {
+			v.unfold()
+			v.print(line{{"the stream ends here: the run did not say how it ended", doubt}})
+		}
+		v.closed = true
+	}
+	v.mu.Unlock()
+	return v.screen.close()
+}
+
+func (v *textView) take(e event.Event) {
+	h := v.host(e.Host)
+	switch {
+	case e.RunStarted != nil:
+		v.start(e.RunStarted)
+	case e.HelperPushed != nil:
+		h.pushed = e.HelperPushed
+	case e.HostConnected != nil:
+		v.connected(h, e.HostConnected)
+	case e.TaskStarted != nil:
+		h.task, h.since, h.progress = &e.TaskStarted.Task, v.opts.Now(), ""
+	case e.TaskFinished != nil:
+		v.finished(h, e.TaskFinished)
+	case e.Progress != nil:
+		h.progress = e.Progress.Message
+		if v.opts.Verbose {
+			v.show(h, note("…", dim, h.progress))
+		}
+	case e.HandlerQueued != nil:
+		v.queued(h, e.HandlerQueued)
+	case e.Undone != nil:
+		v.undone(h, e.Undone)
+	case e.Warning != nil:
+		v.warning(h, e.Warning)
+	case e.HostUnreached != nil:
+		word := "UNREACHABLE"
+		if e.HostUnreached.Lost {
+			word = "LOST"
+		}
+		v.atOnce(h, report(word, e.HostUnreached.Error, e.HostUnreached.Hint))
+	case e.HostFinished != nil:
+		v.hostFinished(h, e.HostFinished)
+	case e.RunFinished != nil:
+		v.finish(e.RunFinished)
+	default:
+		v.show(h, note("unknown event:", doubt, e.Kind()))
+	}
+}
+
+// host returns what is known of a host; for the run as a whole it is one without a name.
+func (v *textView) host(name string) *hostView {
+	h := v.hosts[name]
+	if h == nil {
+		h = &hostView{name: name}
+		v.hosts[name] = h
+		if name != "" {
+			v.names = append(v.names, name)
+			v.column = min(max(v.column, columns(clean(name))), maxHostColumn)
+		}
+	}
+	if name != "" && !h.active && h.finished == nil && h.began.IsZero() && v.heard {
+		h.active, h.began = true, v.opts.Now()
+	}
+	return h
+}
+
+func (v *textView) few() bool { return len(v.names) <= fewHosts }
+
+// streams reports whether blocks are shown as they come.
+func (v *textView) streams() bool { return v.few() && v.run.Mode != event.Plan }
+
+func (v *textView) detail() detail {
+	return detail{mode: v.run.Mode, diff: v.opts.Diff, verbose: v.opts.Verbose}
+}
+
+func (v *textView) start(s *event.RunStarted) {
+	v.run = *s
+	for _, name := range s.Hosts {
+		v.host(name)
+	}
+	v.heard, v.began = true, v.opts.Now()
+	what := []string{string(s.Mode)}
+	for _, word := range []string{s.Playbook, s.Version} {
+		if word != "" {
+			what = append(what, word)
+		}
+	}
+	if s.Origin != "" {
+		what = append(what, "("+s.Origin+")")
+	}
+	if s.UndoOf != "" {
+		what = append(what, "of run "+s.UndoOf)
+	}
+	on := plural(len(s.Hosts), "host")
+	if len(s.Hosts) == 1 {
+		on = s.Hosts[0]
+	}
+	v.print(line{{"run " + s.Run + "  ", dim}, {strings.Join(what, " "), strong}, {" on " + on, normal}})
+}
+
+func (v *textView) connected(h *hostView, c *event.HostConnected) {
+	where := c.Address
+	if c.User != "" {
+		where = c.User + "@" + where
+	}
+	how := ""
+	if c.Root {
+		how = " as root"
+	}
+	rest := ", " + c.OS
+	if h.pushed != nil {
+		rest += ", helper pushed (" + size(h.pushed.Bytes) + ")"
+	}
+	if v.few() {
+		v.now(h, note("connected", dim, where+how+rest+" in "+duration(c.Duration)))
+		return
+	}
+	if v.opts.Verbose {
+		v.now(h, note("connected", dim, where+how+rest+" in "+duration(c.Duration)))
+	}
+	v.later.add(h.name, -1, note("connected", dim, strings.TrimPrefix(how+rest, ", ")))
+}
+
+func (v *textView) finished(h *hostView, f *event.TaskFinished) {
+	h.seq++
+	h.task, h.progress = nil, ""
+	b := v.detail().block(f)
+	switch f.Status {
+	case event.Failed:
+		h.failed++
+		v.atOnce(h, b)
+		return
+	case event.Changed:
+		h.changed++
+	case event.Unchanged, event.Skipped:
+		// A prediction that rests on something is of interest even when it is "nothing".
+		if !v.opts.Verbose && f.Tentative == "" {
+			return
+		}
+	}
+	v.show(h, b)
+}
+
+func (v *textView) queued(h *hostView, q *event.HandlerQueued) {
+	if q.Pending != "" {
+		v.show(h, note("pending", act, fmt.Sprintf("handler %q, left by run %s", q.Handler, q.Pending)))
+		return
+	}
+	word := "queued"
+	if v.run.Mode == event.Plan {
+		word = "would queue"
+	}
+	v.show(h, note(word, act, fmt.Sprintf("handler %q", q.Handler)))
+}
+
+func (v *textView) undone(h *hostView, u *event.Undone) {
+	word, st := undoOutcome(u.Status)
+	b := &block{word: word, style: st, head: line{{u.Resource, normal}}}
+	if u.Action != "" {
+		b.head = append(b.head, span{": " + u.Action, normal})
+	}
+	if u.Task != "" {
+		b.head = append(b.head, span{" (" + u.Task + ")", dim})
+	}
+	for _, l := range split(u.Message) {
+		b.body = append(b.body, line{{l, st}})
+	}
+	h.seq++
+	if st == alarm {
+		h.failed++
+		v.atOnce(h, b)
+		return
+	}
+	h.changed++
+	v.show(h, b)
+}
+
+func (v *textView) warning(h *hostView, w *event.Warning) {
+	b := note("warning", doubt, "").withHint(w.Hint)
+	for i, l := range split(w.Message) {
+		if i == 0 {
+			b.head = line{{l, normal}}
+			continue
+		}
+		b.body = slices.Insert(b.body, i-1, line{{l, normal}})
+	}
+	if h.name == "" && v.opts.Err != nil && !v.opts.Live {
+		v.errOut = append(v.errOut, line{{"holdfast: warning: ", doubt}, {w.Message, normal}})
+		if w.Hint != "" {
+			v.errOut = append(v.errOut, line{{"holdfast: hint: " + w.Hint, normal}})
+		}
+		return
+	}
+	key := b.key()
+	if v.few() || v.said[key] == "" {
+		v.said[key] = h.name
+		v.now(h, b)
+		return
+	}
+	v.later.add(h.name, h.seq, b)
+}
+
+// report is the block of something that ended the work on a host.
+func report(word, err, hint string) *block {
+	lines := split(err)
+	b := note(word, alarm, "")
+	if len(lines) > 0 {
+		b.head = line{{lines[0], normal}}
+	}
+	for _, l := range lines[min(1, len(lines)):] {
+		b.body = append(b.body, line{{l, bad}})
+	}
+	return b.withHint(hint)
+}
+
+// atOnce shows what a person must see early: in full for the first host, and by
+// name for the others of many.
+func (v *textView) atOnce(h *hostView, b *block) {
+	key := b.key()
+	if first := v.said[key]; first != "" && !v.few() {
+		b.head = append(b.head, span{", as on " + first, normal})
+		b.body = nil
+	} else {
+		v.said[key] = h.name
+	}
+	v.now(h, b)
+}
+
+// show shows a block now or at the end, as the run's size and mode ask for.
+func (v *textView) show(h *hostView, b *block) {
+	if v.streams() || h.name == "" {
+		v.now(h, b)
+		return
+	}
+	v.later.add(h.name, h.seq, b)
+}
+
+// now prints a block with its host in front.
+func (v *textView) now(h *hostView, b *block) {
+	var l line
+	indent := ""
+	if h.name != "" {
+		l = line{{pad(h.name, v.column) + "  ", strong}}
+		indent = strings.Repeat(" ", v.column+4)
+	}
+	l = append(l, span{pad(b.word, 10), b.style}, span{" ", normal})
+	v.print(append(append(l, b.head...), long(b.took)...))
+	for _, d := range b.body {
+		v.print(append(line{{indent, normal}}, d...))
+	}
+}
+
+// long is the time that something took, when it took long.
+func long(d time.Duration) line {
+	if d < time.Second {
+		return nil
+	}
+	return line{{"  " + duration(d), dim}}
+}
+
+// unfold prints what was kept for the end.
+func (v *textView) unfold() {
+	list := v.later.take()
+	width := 0
+	for _, f := range list {
+		width = max(width, columns(f.word))
+	}
+	for _, f := range list {
+		l := append(line{{pad(f.word, width) + "  ", f.style}}, f.head...)
+		l = append(l, long(f.took)...)
+		if len(v.names) > 1 {
+			who := names(f.hosts, v.opts.Verbose)
+			if len(f.hosts) == len(v.names) {
+				who = fmt.Sprintf("all %d hosts", len(f.hosts))
+			}
+			l = append(l, span{"  · " + who, dim})
+		}
+		v.print(l)
+		for _, d := range f.body {
+			v.print(append(line{{"    ", normal}}, d...))
+		}
+	}
+}
+
+func (v *textView) print(l line) { v.screen.add(l.paint(v.opts.Color)) }

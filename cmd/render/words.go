@@ -1,0 +1,188 @@
+package render
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"holdfast/runner/event"
+)
+
+// duration rounds d to what a person wants to know: 0.8 s, 12 s, 3 m 20 s, 2 h 5 m.
+func duration(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0.0 s"
+	case d < 9950*time.Millisecond:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	case d < 59500*time.Millisecond:
+		return fmt.Sprintf("%.0f s", d.Seconds())
+	case d < time.Hour-500*time.Millisecond:
+		d = d.Round(time.Second)
+		return fmt.Sprintf("%d m %d s", d/time.Minute, d%time.Minute/time.Second)
+	}
+	d = d.Round(time.Minute)
+	return fmt.Sprintf("%d h %d m", d/time.Hour, d%time.Hour/time.Minute)
+}
+
+// size returns a number of bytes as 512 B, 2.6 MB.
+func size(n int64) string {
+	if n < 1000 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, unit := float64(n), ""
+	for _, unit = range []string{"kB", "MB", "GB", "TB"} {
+		if f /= 1000; f < 999.95 {
+			break
+		}
+	}
+	return fmt.Sprintf("%.1f %s", f, unit)
+}
+
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + one + "s"
+}
+
+// maxNames is how many hosts a list names before it counts the rest.
+const maxNames = 8
+
+// names lists hosts: sb1, sb2, sb3 (3 hosts).
+func names(hosts []string, all bool) string {
+	if len(hosts) == 1 {
+		return hosts[0]
+	}
+	if all || len(hosts) <= maxNames {
+		return fmt.Sprintf("%s (%d hosts)", strings.Join(hosts, ", "), len(hosts))
+	}
+	first := maxNames / 2
+	return fmt.Sprintf("%s … and %d more (%d hosts)", strings.Join(hosts[:first], ", "), len(hosts)-first, len(hosts))
+}
+
+// maxValue is how much of a value a line shows.
+const maxValue = 160
+
+var summary = regexp.MustCompile(`^\d+ bytes, sha256 [0-9a-f]+$`)
+
+// value shows an attribute's value on one line, quoted unless it describes a content.
+func value(s string) string {
+	if summary.MatchString(s) {
+		return s
+	}
+	rest := ""
+	if r := []rune(s); len(r) > maxValue {
+		s, rest = string(r[:maxValue]), fmt.Sprintf("… %d more characters", len(r)-maxValue)
+	}
+	return strconv.Quote(s) + rest
+}
+
+// outcome is what a status is called, and how it looks.
+func outcome(mode event.Mode, f *event.TaskFinished) (string, style) {
+	switch f.Status {
+	case event.Failed:
+		return "FAILED", alarm
+	case event.Ignored:
+		return "ignored", doubt
+	case event.Skipped:
+		return "skipped", dim
+	case event.Changed:
+		return label(mode, event.Changed), change
+	case event.Ran:
+		if mode == event.Plan && strings.HasPrefix(f.Reason, "will ") {
+			return f.Reason, act
+		}
+		return label(mode, event.Ran), act
+	case event.Unknown:
+		return label(mode, event.Unknown), doubt
+	case event.Unchanged:
+		return label(mode, event.Unchanged), good
+	}
+	return string(f.Status), doubt
+}
+
+// label is what a status is called in a count.
+func label(mode event.Mode, s event.Status) string {
+	switch {
+	case mode == event.Plan && s == event.Changed:
+		return "would change"
+	case mode == event.Plan && s == event.Ran:
+		return "will run"
+	case s == event.Unknown:
+		return "not known"
+	case mode == event.Verify && s == event.Unchanged:
+		return "holds"
+	case mode == event.Undo && s == event.Unchanged:
+		return "already"
+	}
+	return string(s)
+}
+
+// hostOutcome is what a host's status is called, and how it looks.
+func hostOutcome(s event.HostStatus) (string, style) {
+	switch s {
+	case event.HostOK:
+		return "ok", good
+	case event.HostFailed:
+		return "FAILED", alarm
+	case event.HostUnreachable:
+		return "UNREACHABLE", alarm
+	case event.HostRolledBack:
+		return "rolled back", doubt
+	case event.HostBroken:
+		return "ROLLBACK FAILED", alarm
+	case event.HostInterrupted:
+		return "interrupted", doubt
+	case event.HostNotStarted:
+		return "not started", dim
+	}
+	return string(s), doubt
+}
+
+// undoOutcome is what the outcome of a resource is called, and how it looks.
+func undoOutcome(s string) (string, style) {
+	switch s {
+	case "undone":
+		return s, good
+	case "already":
+		return s, dim
+	case "refused":
+		return "REFUSED", alarm
+	case "failed":
+		return "FAILED", alarm
+	}
+	return s, doubt
+}
+
+// tally is one number of a host's counts.
+type tally struct {
+	label string
+	n     int
+}
+
+// tallies returns the counts in the order of importance for a reader of the summary.
+func tallies(mode event.Mode, c event.Counts) []tally {
+	return []tally{
+		{"undone", c.Undone}, {"refused", c.Refused},
+		{label(mode, event.Unchanged), c.Unchanged}, {label(mode, event.Changed), c.Changed},
+		{label(mode, event.Ran), c.Ran}, {label(mode, event.Unknown), c.Unknown},
+		{"skipped", c.Skipped}, {"ignored", c.Ignored}, {"failed", c.Failed},
+	}
+}
+
+// counts is a host's counts in words: 12 unchanged, 5 changed.
+func counts(mode event.Mode, c event.Counts) string {
+	var out []string
+	for _, t := range tallies(mode, c) {
+		if t.n > 0 {
+			out = append(out, fmt.Sprintf("%d %s", t.n, t.label))
+		}
+	}
+	if len(out) == 0 {
+		return "nothing done"
+	}
+	return strings.Join(out, ", ")
+}
