@@ -79,7 +79,10 @@ func ConnectUser(ctx context.Context, uid, gid uint32) (*Manager, error) {
 		return nil, fmt.Errorf("cannot reach the service manager of account %d: %w", uid, ErrNotBooted)
 	}
 	m := &Manager{user: true, uid: uid}
-	m.dial = func(ctx context.Context) (link, error) { return dialUser(ctx, uid, gid) }
+	m.dial = func(ctx context.Context) (link, error) {
+		l, err := dialUser(ctx, uid, gid)
+		return l, notThere(err)
+	}
 	deadline := time.Now().Add(managerLimit)
 	for {
 		_, err := m.connected(ctx)
@@ -88,7 +91,7 @@ func ConnectUser(ctx context.Context, uid, gid uint32) (*Manager, error) {
 		}
 		starting, why := userStarting(ctx, uid)
 		if why != nil || !starting {
-			return nil, fmt.Errorf("cannot reach the service manager of account %d: %w", uid, errors.Join(why, notThere(err)))
+			return nil, fmt.Errorf("cannot reach the service manager of account %d: %w", uid, errors.Join(why, err))
 		}
 		if time.Now().After(deadline) {
 			return nil, fmt.Errorf("cannot reach the service manager of account %d: it did not come up within %s: %w", uid, managerLimit, err)
@@ -271,11 +274,13 @@ func login(ctx context.Context, nc net.Conn, uid uint32, private bool) (link, er
 	if err := nc.SetDeadline(time.Now().Add(dialLimit)); err != nil {
 		return link{}, errors.Join(err, nc.Close())
 	}
-	conn, err := dbus.NewConn(nc, dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
+	shy := &bounded{Conn: nc, left: loginBytes}
+	conn, err := dbus.NewConn(shy, dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
 	if err != nil {
 		return link{}, errors.Join(err, nc.Close())
 	}
 	err = conn.Auth([]dbus.Auth{dbus.AuthExternal(strconv.FormatUint(uint64(uid), 10))})
+	shy.trust()
 	if err == nil && private {
 		err = drained(ctx, nc)
 	}
@@ -289,6 +294,41 @@ func login(ctx context.Context, nc net.Conn, uid uint32, private bool) (link, er
 		return link{}, errors.Join(err, conn.Close())
 	}
 	return link{conn, private}, nil
+}
+
+// loginBytes is far more than a login takes. The library reads lines of any
+// length, and an account can put what it likes in the place of its manager.
+const loginBytes = 64 << 10
+
+// bounded is a connection from which little can be read until it is trusted.
+type bounded struct {
+	net.Conn
+	mu      sync.Mutex
+	left    int
+	trusted bool
+}
+
+func (b *bounded) trust() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.trusted = true
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	left := len(p)
+	if !b.trusted {
+		left = min(left, b.left)
+	}
+	b.mu.Unlock()
+	if left == 0 && len(p) > 0 {
+		return 0, errors.New("it sends too much before the login is done")
+	}
+	n, err := b.Conn.Read(p[:left])
+	b.mu.Lock()
+	b.left -= min(n, b.left)
+	b.mu.Unlock()
+	return n, err
 }
 
 // drained waits until the other end has read all that was written. A manager that

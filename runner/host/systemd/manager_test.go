@@ -3,9 +3,12 @@ package systemd_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -218,6 +221,36 @@ func TestSysvStateReadsTheLinks(t *testing.T) {
 			t.Errorf("state of %s is %s, want %s", script, got, want)
 		}
 	}
+}
+
+func TestEndlessLoginIsCutOff(t *testing.T) {
+	var wg sync.WaitGroup
+	m := systemd.Over(1001, func() (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			sent := 0
+			for noise := make([]byte, 4096); sent < 64<<20; sent += len(noise) {
+				if _, err := ours.Write(noise); err != nil {
+					break
+				}
+			}
+			if sent > 1<<20 {
+				t.Errorf("%d bytes were read before the login was done", sent)
+			}
+		}()
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			_, _ = io.Copy(io.Discard, ours) // so that the client can write
+		}()
+		return theirs, nil
+	})
+	if _, err := m.State(context.Background(), "x.service"); err == nil || !strings.Contains(err.Error(), "too much") {
+		t.Errorf("got %v, want an error that says why", err)
+	}
+	wg.Wait()
 }
 
 func TestLingerRefusesPaths(t *testing.T) {
