@@ -53,14 +53,14 @@ func (s *Sandbox) base(ctx context.Context, st suite) (string, error) {
 	if err := s.buildBase(ctx, st, path); err != nil {
 		return "", fmt.Errorf("cannot build the base of %s: %w", st.code, err)
 	}
-	return path, nil
+	return path, s.prune(ctx, path, st.code)
 }
 
 // basePath names a base after what it is made of, so that a base of another
 // make is never taken for it, nor pulled away under a running host.
 func (s *Sandbox) basePath(st suite) string {
 	sum := sha256.New()
-	fmt.Fprintln(sum, st.code, st.packages(), baseFiles())
+	_, _ = fmt.Fprintln(sum, st.code, st.packages(), baseFiles())
 	for _, name := range []string{"base.sh", "sysctl.sh", "sandbox-sysctl.service"} {
 		sum.Write(script(name))
 	}
@@ -98,40 +98,37 @@ func (s *Sandbox) buildBase(ctx context.Context, st suite, path string) error {
 	if err := s.stage(ctx, filepath.Join(work, "stage"), st, list); err != nil {
 		return err
 	}
-	sourceFile := filepath.Join(work, sourcesName)
-	if err := os.WriteFile(sourceFile, []byte(st.reachable(list, work)), 0o644); err != nil {
-		return err
-	}
-	if key := st.ownKey(); key != nil {
-		if err := os.WriteFile(filepath.Join(work, "archive.asc"), key, 0o644); err != nil {
+	for name, text := range map[string][]byte{
+		sourcesName: []byte(st.reachable(list, work)), "archive.asc": st.ownKey(), "base.sh": script("base.sh"),
+	} {
+		if err := writeFile(filepath.Join(work, name), text, 0o755); err != nil {
 			return err
 		}
 	}
-	hook := filepath.Join(work, "base.sh")
-	if err := os.WriteFile(hook, script("base.sh"), 0o755); err != nil {
+	env := []string{"STAGE=" + filepath.Join(work, "stage"), "ACCOUNT=" + st.account(), "ARCHIVES=" + s.archives(st.code)}
+	if err := s.runBuild(ctx, filepath.Join(parent, st.code+".log"), env, buildCommand(ctx, st, work)); err != nil {
 		return err
 	}
 	root := filepath.Join(work, "root")
-	env := []string{"STAGE=" + filepath.Join(work, "stage"), "ACCOUNT=" + st.account(), "ARCHIVES=" + s.archives(st.code)}
-	args := []string{
-		// In namespaces of its own, so that nothing is left running or mounted when
-		// it is killed.
-		"--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
-		"mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory",
-		"--skip=cleanup/apt,cleanup/tmp", "--include=" + strings.Join(st.packages(), ","),
-		"--dpkgopt=force-unsafe-io", "--customize-hook=" + hook,
-	}
-	for line := range strings.Lines(aptSettings(ctx)) {
-		args = append(args, "--aptopt="+strings.TrimSuffix(strings.TrimSpace(line), ";"))
-	}
-	args = append(args, st.code, root, sourceFile)
-	if err := s.runBuild(ctx, filepath.Join(parent, st.code+".log"), env, args); err != nil {
-		return err
-	}
 	if err := os.Chmod(root, 0o755); err != nil {
 		return err
 	}
 	return os.Rename(root, path)
+}
+
+// buildCommand are the arguments of unshare that run mmdebstrap in namespaces of
+// its own, so that nothing is left running or mounted when it is killed.
+func buildCommand(ctx context.Context, st suite, work string) []string {
+	args := []string{
+		"--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
+		"mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory",
+		"--skip=cleanup/apt,cleanup/tmp", "--include=" + strings.Join(st.packages(), ","),
+		"--dpkgopt=force-unsafe-io", "--customize-hook=" + filepath.Join(work, "base.sh"),
+	}
+	for line := range strings.Lines(aptSettings(ctx)) {
+		args = append(args, "--aptopt="+strings.TrimSuffix(strings.TrimSpace(line), ";"))
+	}
+	return append(args, st.code, filepath.Join(work, "root"), filepath.Join(work, sourcesName))
 }
 
 // sourcesName is the file of apt's sources; mmdebstrap puts "0000" before it.
@@ -237,7 +234,7 @@ func (s *Sandbox) runBuild(ctx context.Context, logPath string, env, args []stri
 	if err != nil {
 		return err
 	}
-	defer logFile.Close()
+	defer func() { _ = logFile.Close() }()
 	// The death signal comes when the thread ends that started the program.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -271,7 +268,7 @@ func (s *Sandbox) follow(words io.Reader, logFile io.Writer) string {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := lines.Text()
-		fmt.Fprintln(logFile, line)
+		_, _ = fmt.Fprintln(logFile, line)
 		switch {
 		case strings.HasPrefix(line, "I: "):
 			s.say("base: %s", strings.TrimSuffix(line[3:], "..."))

@@ -98,7 +98,7 @@ func (s *Sandbox) try(ctx context.Context) error {
 	if err != nil {
 		return &Unsupported{Reason: err.Error()}
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	for _, name := range []string{"lower", "upper", "work", "root"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
 			return err
@@ -164,7 +164,7 @@ func start(ctx context.Context, logPath string, args ...string) error {
 	if err != nil {
 		return err
 	}
-	defer logFile.Close()
+	defer func() { _ = logFile.Close() }()
 	// setsid --fork is gone at once, so that the program is nobody's child that
 	// somebody would have to wait for.
 	cmd := exec.CommandContext(ctx, "setsid", append([]string{"--fork"}, args...)...)

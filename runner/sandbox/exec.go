@@ -19,7 +19,7 @@ func (s *Sandbox) Exec(ctx context.Context, name string, stdin io.Reader, stdout
 	if len(argv) == 0 {
 		return -1, fmt.Errorf("cannot run nothing in host %q", name)
 	}
-	_, leader, err := s.leaderOf(ctx, name)
+	leader, err := s.leaderOf(name)
 	if err != nil {
 		return -1, fmt.Errorf("cannot run %s: %w", argv[0], err)
 	}

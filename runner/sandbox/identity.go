@@ -78,7 +78,7 @@ func (s *Sandbox) makeKey(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	temp := filepath.Join(dir, "key")
 	if _, err := run(ctx, "", "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "holdfast-sandbox", "-f", temp); err != nil {
 		return err

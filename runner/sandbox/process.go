@@ -56,7 +56,7 @@ func allProcesses() []int {
 	if err != nil {
 		return nil
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	names, _ := dir.Readdirnames(-1)
 	var list []int
 	for _, name := range names {

@@ -44,7 +44,6 @@
 package sandbox
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -184,14 +183,13 @@ func (s *Sandbox) find(name string) (hostState, error) {
 }
 
 // leaderOf returns PID 1 of a host that must run.
-func (s *Sandbox) leaderOf(_ context.Context, name string) (hostState, int, error) {
-	h, err := s.find(name)
-	if err != nil {
-		return h, 0, err
+func (s *Sandbox) leaderOf(name string) (int, error) {
+	if _, err := s.find(name); err != nil {
+		return 0, err
 	}
 	_, leader := s.processes(name)
 	if leader == 0 {
-		return h, 0, fmt.Errorf("host %q does not run", name)
+		return 0, fmt.Errorf("host %q does not run", name)
 	}
-	return h, leader, nil
+	return leader, nil
 }

@@ -106,7 +106,7 @@ func writeFile(path string, text []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temp.Name())
+	defer func() { _ = os.Remove(temp.Name()) }()
 	_, err = temp.Write(text)
 	if err == nil {
 		err = temp.Chmod(mode)
@@ -133,10 +133,10 @@ func lock(ctx context.Context, path string, waiting func()) (func(), error) {
 	for told := false; ; {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
-			return func() { file.Close() }, nil
+			return func() { _ = file.Close() }, nil
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			file.Close()
+			_ = file.Close()
 			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 		}
 		if !told && waiting != nil {
@@ -144,7 +144,7 @@ func lock(ctx context.Context, path string, waiting func()) (func(), error) {
 			told = true
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			file.Close()
+			_ = file.Close()
 			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 		}
 	}

@@ -69,6 +69,9 @@ func (s *Sandbox) Up(ctx context.Context, o UpOptions) ([]Host, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.useBase(base); err != nil {
+		return nil, err
+	}
 	unlock, err := s.hold(ctx)
 	if err != nil {
 		return nil, err
@@ -308,7 +311,7 @@ func hasBanner(ctx context.Context, address string) bool {
 	if err != nil {
 		return false
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(time.Second))
 	banner := make([]byte, 4)
 	n, _ := conn.Read(banner)
