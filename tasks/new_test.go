@@ -33,7 +33,7 @@ func TestScaffoldedModuleConforms(t *testing.T) {
 		}
 	}
 	goTool(t, root, "run", "tasks/new.go", "go_to_it")
-	goTool(t, root, "test", "./tasks", "./tasks/go_to_it")
+	goTool(t, root, "test", "-trimpath", "./tasks", "./tasks/go_to_it")
 
 	if _, err := os.Stat(filepath.Join(root, "testscripts/tasks/go_to_it.txtar")); err != nil {
 		t.Errorf("no script: %v", err)

@@ -21,7 +21,7 @@ type Params struct {
 type Result struct {
 	Exists bool   `yaml:"exists" json:"exists" doc:"Whether something is there."`
 	Kind   string `yaml:"kind" json:"kind" doc:"absent, file, directory, link or other."`
-	Mode   string `yaml:"mode" json:"mode" doc:"Permission bits in octal such as 0644, empty when absent."`
+	Mode   string `yaml:"mode" json:"mode" doc:"Permission bits in octal such as 0644; empty when absent and for links."`
 	Owner  string `yaml:"owner" json:"owner" doc:"Owner's name, or number where no name is known."`
 	Group  string `yaml:"group" json:"group" doc:"Group's name, or number where no name is known."`
 	Size   int64  `yaml:"size" json:"size" doc:"Size in bytes."`
@@ -46,8 +46,10 @@ func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
 		return Result{Kind: string(task.KindNone)}, nil
 	}
 	r := Result{
-		Exists: true, Kind: string(info.Kind), Mode: info.Mode.String(),
-		Owner: info.Owner, Group: info.Group, Size: info.Size, Target: info.Target,
+		Exists: true, Kind: string(info.Kind), Owner: info.Owner, Group: info.Group, Size: info.Size, Target: info.Target,
+	}
+	if info.Kind != task.KindLink {
+		r.Mode = info.Mode.String()
 	}
 	if p.Digest && info.Kind == task.KindFile {
 		c, err := w.Digest(ctx, string(p.Path))

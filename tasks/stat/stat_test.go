@@ -19,7 +19,7 @@ func TestRun(t *testing.T) {
 		{"file", "{path: /etc/motd}", stat.Result{Exists: true, Kind: "file", Mode: "0644", Owner: "root", Group: "root", Size: 9, Digest: digest}},
 		{"file without digest", "{path: /etc/motd, digest: false}", stat.Result{Exists: true, Kind: "file", Mode: "0644", Owner: "root", Group: "root", Size: 9}},
 		{"directory", "{path: /home/admin}", stat.Result{Exists: true, Kind: "directory", Mode: "0700", Owner: "admin", Group: "admin"}},
-		{"link", "{path: /bin}", stat.Result{Exists: true, Kind: "link", Mode: "0777", Owner: "root", Group: "root", Target: "usr/bin"}},
+		{"link", "{path: /bin}", stat.Result{Exists: true, Kind: "link", Owner: "root", Group: "root", Size: 7, Target: "usr/bin"}},
 		{"nothing", "{path: /nothing}", stat.Result{Kind: "absent"}},
 	}
 	for _, tt := range tests {

@@ -28,7 +28,11 @@ func (h *Host) Stat(ctx context.Context, name string) (task.FileInfo, error) {
 	if !there {
 		return task.FileInfo{Kind: task.KindNone}, nil
 	}
-	return task.FileInfo{Kind: n.Kind, Mode: n.Mode, Owner: n.Owner, Group: n.Group, Size: int64(len(n.Data)), Target: n.Target}, nil
+	info := task.FileInfo{Kind: n.Kind, Mode: n.Mode, Owner: n.Owner, Group: n.Group, Size: int64(len(n.Data)), Target: n.Target}
+	if n.Kind == task.KindLink {
+		info.Size = int64(len(n.Target))
+	}
+	return info, nil
 }
 
 // ReadFile implements [task.Reader].

@@ -25,19 +25,22 @@ func Suite(t *testing.T, m *task.Module) {
 	t.Run("document", func(t *testing.T) { checkDocument(t, m, examples) })
 	for i, e := range examples {
 		t.Run(fmt.Sprintf("example %d", i+1), func(t *testing.T) {
-			t.Run("life", func(t *testing.T) { checkLife(t, m, e) })
-			t.Run("nth call fails", func(t *testing.T) {
-				// Whoever waits before trying again does so in no time.
-				synctest.Test(t, func(t *testing.T) { checkFailures(t, m, e) })
-			})
-			t.Run("cancelled", func(t *testing.T) { checkCancelled(t, m, e) })
+			runs(t, "life", func(t *testing.T) { checkLife(t, m, e) })
+			runs(t, "nth call fails", func(t *testing.T) { checkFailures(t, m, e) })
+			runs(t, "cancelled", func(t *testing.T) { checkCancelled(t, m, e) })
 			if hasBlob(m) {
 				e.secretContent = true
-				t.Run("secret content", func(t *testing.T) { checkLife(t, m, e) })
+				runs(t, "secret content", func(t *testing.T) { checkLife(t, m, e) })
 			}
 		})
 	}
-	t.Run("all examples in a row", func(t *testing.T) { checkSequence(t, m, examples) })
+	runs(t, "all examples in a row", func(t *testing.T) { checkSequence(t, m, examples) })
+}
+
+// runs runs a check under a clock of its own, so that whoever waits does so in no time.
+func runs(t *testing.T, name string, check func(*testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { synctest.Test(t, check) })
 }
 
 // example is one task of a document that uses the module.

@@ -118,7 +118,7 @@ func (h *Host) AddDir(name string, mode task.Mode) {
 // AddLink adds a symbolic link, and the folders above it.
 func (h *Host) AddLink(name, target string) {
 	h.AddDir(path.Dir(name), 0o755)
-	h.state.Files[name] = node{Kind: task.KindLink, Mode: 0o777, Owner: "root", Group: "root", Target: target}
+	h.state.Files[name] = node{Kind: task.KindLink, Owner: "root", Group: "root", Target: target}
 }
 
 func (h *Host) own(name, owner, group string) {

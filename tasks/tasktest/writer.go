@@ -144,7 +144,7 @@ func (h *Host) MakeLink(ctx context.Context, name, target string) error {
 	if old.Kind == task.KindDir {
 		return fmt.Errorf("cannot make link %s: it is a directory", name)
 	}
-	put(h, h.state.Files, where, node{Kind: task.KindLink, Mode: 0o777, Owner: h.facts.User, Group: h.facts.User, Target: target})
+	put(h, h.state.Files, where, node{Kind: task.KindLink, Owner: h.facts.User, Group: h.facts.User, Target: target})
 	return nil
 }
 
