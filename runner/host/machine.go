@@ -6,6 +6,7 @@ package host
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -52,7 +53,7 @@ func New() (*Machine, error) { return NewWith(Options{}) }
 
 // NewWith is New with options.
 func NewWith(o Options) (*Machine, error) {
-	m := &Machine{root: o.Root, apt: apt.At(o.Root)}
+	m := &Machine{root: o.Root, apt: apt.At("/" + strings.Trim(o.Root, "/"))}
 	facts, err := m.learn()
 	if err != nil {
 		return nil, err

@@ -1,0 +1,234 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"holdfast/runner/journal"
+	"holdfast/tasks/task"
+)
+
+// packages takes back a change of packages: what came with it is purged in one
+// transaction, what it changed or removed comes back in its former version where
+// that can still be obtained.
+func (u *undo) packages(ctx context.Context, w *writer, e *journal.Entry) (step, error) {
+	before, err := decode[packagesBefore](e.Before)
+	if err != nil {
+		return step{}, err
+	}
+	d, err := u.packagesDelta(e, before)
+	if err != nil {
+		return step{}, err
+	}
+	p, err := u.plan(d)
+	if err != nil || p.empty() {
+		return step{}, err
+	}
+	s := step{action: p.String()}
+	if len(p.moved) > 0 {
+		s.refused = strings.Join(p.moved, ", ")
+	}
+	if len(p.purge) > 0 {
+		more, err := u.alsoRemoved(ctx, p.purge)
+		if err != nil {
+			return step{}, err
+		}
+		if len(more) > 0 {
+			s.refused = strings.Join(append(p.moved, "these came since and need them: "+strings.Join(more, ", ")), ", ")
+		}
+	}
+	s.act = func() error { return u.packagesBack(ctx, w, p, d, before) }
+	return s, nil
+}
+
+func (u *undo) packagesDelta(e *journal.Entry, before packagesBefore) (d packagesDelta, err error) {
+	if e.Finished {
+		return decode[packagesDelta](e.Result)
+	}
+	was, err := blobOf[map[string]string](u.rec, before.Snapshot)
+	if err != nil {
+		return d, err
+	}
+	lines, err := blobOf[accountLines](u.rec, before.Accounts)
+	if err != nil {
+		return d, err
+	}
+	auto := map[string]bool{}
+	for _, name := range before.Auto {
+		auto[name] = true
+	}
+	return u.m.packagesDelta(was, auto, lines)
+}
+
+// packagePlan is what is to be done to the packages of today.
+type packagePlan struct {
+	purge   []string
+	install []task.PackageSpec
+	moved   []string // why the whole is refused
+}
+
+func (p *packagePlan) empty() bool {
+	return len(p.purge) == 0 && len(p.install) == 0 && len(p.moved) == 0
+}
+
+func (p *packagePlan) String() string {
+	var parts []string
+	if len(p.purge) > 0 {
+		parts = append(parts, "purge "+strings.Join(p.purge, ", "))
+	}
+	for _, s := range p.install {
+		parts = append(parts, "install "+s.Name+" "+s.Version)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (u *undo) plan(d packagesDelta) (*packagePlan, error) {
+	now, err := u.m.apt.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	p := &packagePlan{}
+	for _, name := range sortedKeys(d.Installed) {
+		info, err := u.m.apt.Status(name)
+		if err != nil {
+			return nil, err
+		}
+		if _, there := now[name]; there || info.Config {
+			p.purge = append(p.purge, name)
+		}
+	}
+	for _, name := range sortedKeys(d.Changed) {
+		v := d.Changed[name]
+		switch now[name] {
+		case v[0]:
+		case v[1]:
+			p.install = append(p.install, task.PackageSpec{Name: name, Version: v[0]})
+		default:
+			p.moved = append(p.moved, fmt.Sprintf("%s is now at %q, not at %s", name, now[name], v[1]))
+		}
+	}
+	for _, name := range sortedKeys(d.Removed) {
+		if _, there := now[name]; !there {
+			p.install = append(p.install, task.PackageSpec{Name: name, Version: d.Removed[name]})
+		}
+	}
+	return p, nil
+}
+
+// alsoRemoved returns what would have to go along with packages.
+func (u *undo) alsoRemoved(ctx context.Context, names []string) (more []string, err error) {
+	actions, err := u.m.apt.SimulateRemove(ctx, names, true, u.m.runTool)
+	for _, a := range actions {
+		if (a.Kind == "remove" || a.Kind == "purge") && !slices.Contains(names, a.Name) {
+			more = append(more, a.Name)
+		}
+	}
+	return more, err
+}
+
+func (u *undo) packagesBack(ctx context.Context, w *writer, p *packagePlan, d packagesDelta, before packagesBefore) error {
+	if len(p.purge) > 0 {
+		if err := w.RemovePackages(ctx, p.purge, true); err != nil {
+			return err
+		}
+	}
+	specs, missing, err := u.obtainable(ctx, p.install)
+	if err != nil {
+		return err
+	}
+	if len(specs) > 0 {
+		if err := w.InstallPackages(ctx, specs); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for _, f := range before.Conffiles {
+		errs = append(errs, u.conffile(ctx, w, f))
+	}
+	if auto := again(specs, d.Manual, before.Auto); len(auto) > 0 {
+		errs = append(errs, u.m.apt.MarkAuto(ctx, auto, true, u.m.runTool))
+	}
+	errs = append(errs, u.packageAccounts(ctx, w, d.Accounts))
+	if len(missing) > 0 {
+		errs = append(errs, fmt.Errorf("cannot get back %s: no package source has that version any more", strings.Join(missing, ", ")))
+	}
+	return errors.Join(errs...)
+}
+
+// obtainable splits packages into those that can be had and those that cannot.
+func (u *undo) obtainable(ctx context.Context, want []task.PackageSpec) (specs []task.PackageSpec, missing []string, err error) {
+	if len(want) == 0 {
+		return nil, nil, nil
+	}
+	var names []string
+	for _, s := range want {
+		names = append(names, s.Name)
+	}
+	offers, err := u.m.apt.Lookup(ctx, names, u.m.runTool)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, s := range want {
+		if slices.Contains(offers[s.Name].Versions, s.Version) {
+			specs = append(specs, s)
+		} else {
+			missing = append(missing, s.Name+" "+s.Version)
+		}
+	}
+	return specs, missing, nil
+}
+
+// again returns the packages that are to count as installed for others' sake only.
+func again(back []task.PackageSpec, manual, auto []string) []string {
+	out := slices.Clone(manual)
+	for _, s := range back {
+		if slices.Contains(auto, s.Name) {
+			out = append(out, s.Name)
+		}
+	}
+	return sorted(out)
+}
+
+func (u *undo) conffile(ctx context.Context, w *writer, f saved) error {
+	now, err := w.present(f.Path, true)
+	if err != nil || f.Image.imprint().differs(now.imprint()) == "" {
+		return err
+	}
+	if f.Image.Kind == task.KindLink {
+		return w.makeLink(ctx, f.Path, f.Image.Target, f.Image)
+	}
+	return u.putBack(ctx, w, f.Path, f.Image)
+}
+
+// packageAccounts removes the accounts and groups that came with packages which are
+// purged now. Those that are in use stay.
+func (u *undo) packageAccounts(ctx context.Context, w *writer, came []string) error {
+	lines, err := u.m.accountLines()
+	if err != nil {
+		return err
+	}
+	var changes []lineChange
+	for _, c := range came {
+		file, key, _ := strings.Cut(c, ":")
+		_, line := lines.find(file, key)
+		if line == "" {
+			continue
+		}
+		change := lineChange{File: file, Key: key, After: line, At: -1}
+		if uid, ok := createdUser([]lineChange{change}); ok && len(processesOf(uid)) > 0 {
+			return fmt.Errorf("cannot delete the account %s, which came with a package: it runs %s", key, strings.Join(processesOf(uid), ", "))
+		}
+		changes = append(changes, change)
+	}
+	trial := lines.clone()
+	for _, c := range changes {
+		trial.set(c.File, c.Key, "", -1)
+	}
+	if len(changes) == 0 || len(orphans(trial, changes)) > 0 {
+		return nil
+	}
+	return w.restoreLines(ctx, "accounts", "", changes, accountDone{}, false)
+}

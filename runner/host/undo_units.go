@@ -1,0 +1,85 @@
+package host
+
+import (
+	"context"
+	"strings"
+
+	"holdfast/runner/journal"
+	"holdfast/tasks/task"
+)
+
+// unit takes back a change of a unit: what was enabled, masked, started or stopped.
+// A restart or a reload needs no inverse.
+func (u *undo) unit(ctx context.Context, w *writer, e *journal.Entry) (step, error) {
+	b, err := decode[unitState](e.Before)
+	if err != nil {
+		return step{}, err
+	}
+	now, err := w.Unit(ctx, b.Ref)
+	if err != nil || !now.Exists && !b.State.Exists {
+		return step{}, err
+	}
+	c := unitBack(b, now)
+	if c == (task.UnitChange{}) {
+		return step{}, nil
+	}
+	s := step{action: unitAction(c)}
+	if print := unitPrint(now, b.Change); e.Finished && print != e.After {
+		s.refused = "it is now " + print + ", not " + e.After
+	}
+	s.act = func() error {
+		if u.unitsOf || now.NeedReload {
+			u.unitsOf = false
+			if err := w.ReloadUnits(ctx, b.Ref.User); err != nil {
+				return err
+			}
+		}
+		return w.SetUnit(ctx, b.Ref, c)
+	}
+	return s, nil
+}
+
+func unitBack(b unitState, now task.Unit) (c task.UnitChange) {
+	if b.Change.Mask != nil && now.Masked != b.State.Masked {
+		c.Mask = &b.State.Masked
+	}
+	was, is := isEnabled(b.State), isEnabled(now)
+	if b.Change.Enable != nil && was != is && (is || changeable(b.State.Enabled)) {
+		c.Enable = &was
+	}
+	ran, runs := running(b.State), running(now)
+	switch {
+	case b.Change.Action == "" || ran == runs:
+	case ran:
+		c.Action = task.UnitStart
+	default:
+		c.Action = task.UnitStop
+	}
+	return c
+}
+
+func isEnabled(u task.Unit) bool { return strings.HasPrefix(u.Enabled, "enabled") }
+
+func running(u task.Unit) bool {
+	return u.Active == "active" || u.Active == "activating" || u.Active == "reloading"
+}
+
+func unitAction(c task.UnitChange) string {
+	var parts []string
+	for _, p := range []struct {
+		set     *bool
+		on, off string
+	}{{c.Mask, "mask it", "unmask it"}, {c.Enable, "enable it", "disable it"}} {
+		switch {
+		case p.set == nil:
+		case *p.set:
+			parts = append(parts, p.on)
+		default:
+			parts = append(parts, p.off)
+		}
+	}
+	if c.Action != "" {
+		parts = append(parts, string(c.Action)+" it")
+	}
+	return strings.Join(parts, ", ")
+}
