@@ -78,7 +78,7 @@ func (env *Env) trust(f *fleet, h *inventory.Host, keys []sshconn.HostKeyInfo, y
 	news := false
 	for _, k := range keys {
 		fmt.Fprintf(env.Stdout, "%s  %s  %s  %s  %s\n", h.Name, k.Address, k.Type, k.Fingerprint, k.Trust)
-		news = news || string(k.Trust) != string(sshconn.Known)
+		news = news || string(k.Trust) != string(sshconn.TrustKnown)
 	}
 	if !news {
 		return nil
