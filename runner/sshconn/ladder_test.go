@@ -250,10 +250,12 @@ func TestSlowLogIn(t *testing.T) {
 	b := newBench(t)
 	b.target.StepTimeout = 300 * time.Millisecond
 	hold := make(chan struct{})
-	b.config.PublicKeyCallback = func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) {
-		<-hold
-		return nil, errDenied
-	}
+	b.configure(func(c *ssh.ServerConfig) {
+		c.PublicKeyCallback = func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) {
+			<-hold
+			return nil, errDenied
+		}
+	})
 	t.Cleanup(func() { close(hold) })
 	_, err := sshconn.Dial(t.Context(), b.target, sshconn.Options{})
 	if all := attempts(t, err); all[0].Kind != sshconn.TimedOut || !strings.Contains(err.Error(), "log-in") {
@@ -297,11 +299,13 @@ func TestHangUpsAreTriedAgain(t *testing.T) {
 
 func TestDialsPerAddressAreLimited(t *testing.T) {
 	b := newBench(t)
-	slow := b.config.PublicKeyCallback
-	b.config.PublicKeyCallback = func(c ssh.ConnMetadata, k ssh.PublicKey) (*ssh.Permissions, error) {
-		time.Sleep(5 * time.Millisecond)
-		return slow(c, k)
-	}
+	b.configure(func(config *ssh.ServerConfig) {
+		check := config.PublicKeyCallback
+		config.PublicKeyCallback = func(c ssh.ConnMetadata, k ssh.PublicKey) (*ssh.Permissions, error) {
+			time.Sleep(5 * time.Millisecond)
+			return check(c, k)
+		}
+	})
 	limiter := sshconn.NewLimiter(2)
 	var wg sync.WaitGroup
 	for range 12 {
@@ -324,9 +328,11 @@ func TestDialsPerAddressAreLimited(t *testing.T) {
 func TestBannerIsBoundedAndPlain(t *testing.T) {
 	b := newBench(t)
 	b.target.Users = []string{"nobody-here"}
-	b.config.BannerCallback = func(ssh.ConnMetadata) string {
-		return "\x1b[31mkeep out\r\n" + strings.Repeat("x", 60<<10)
-	}
+	b.configure(func(c *ssh.ServerConfig) {
+		c.BannerCallback = func(ssh.ConnMetadata) string {
+			return "\x1b[31mkeep out\r\n" + strings.Repeat("x", 60<<10)
+		}
+	})
 	_, err := sshconn.Dial(t.Context(), b.target, sshconn.Options{})
 	if attempts(t, err); !strings.Contains(err.Error(), "keep out") || strings.Contains(err.Error(), "\x1b") || len(err.Error()) > 2000 {
 		t.Errorf("got an error of %d bytes: %.300q", len(err.Error()), err)

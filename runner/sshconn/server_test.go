@@ -42,8 +42,8 @@ type server struct {
 	conns    map[net.Conn]bool
 	dials    int
 
-	noForward  bool
-	rejectExec bool
+	noForward  atomic.Bool
+	rejectExec atomic.Bool
 	hangUps    atomic.Int32 // so many connections are dropped before the handshake
 	waiting    atomic.Int32 // connections that are not logged in, now and at most
 	mostWait   atomic.Int32
@@ -109,6 +109,13 @@ func (s *server) allow(user string, a account) *server {
 	return s
 }
 
+// configure changes how the connections to come are served.
+func (s *server) configure(change func(*ssh.ServerConfig)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s.config)
+}
+
 func (s *server) note(what string) account {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,7 +165,10 @@ func (s *server) serve(c net.Conn) {
 	now := s.waiting.Add(1)
 	for most := s.mostWait.Load(); now > most && !s.mostWait.CompareAndSwap(most, now); most = s.mostWait.Load() {
 	}
-	conn, channels, requests, err := ssh.NewServerConn(c, s.config)
+	s.mu.Lock()
+	config := s.config
+	s.mu.Unlock()
+	conn, channels, requests, err := ssh.NewServerConn(c, config)
 	s.waiting.Add(-1)
 	if err != nil {
 		return
@@ -195,7 +205,7 @@ func (s *server) session(nc ssh.NewChannel) {
 	for r := range requests {
 		switch r.Type {
 		case "exec":
-			ok := cmd == nil && !s.rejectExec
+			ok := cmd == nil && !s.rejectExec.Load()
 			_ = r.Reply(ok, nil)
 			if ok {
 				cmd = s.command(string(r.Payload[4:]), ch)
@@ -203,8 +213,8 @@ func (s *server) session(nc ssh.NewChannel) {
 			}
 		case "signal":
 			if cmd != nil && cmd.Process != nil {
-				name := string(r.Payload[4:])
-				_ = syscall.Kill(-cmd.Process.Pid, map[string]syscall.Signal{"TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}[name])
+				signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
+				_ = syscall.Kill(-cmd.Process.Pid, signals[string(r.Payload[4:])])
 			}
 		default:
 			if r.WantReply {
@@ -259,7 +269,7 @@ func (s *server) forward(nc ssh.NewChannel) {
 		Origin     string
 		OriginPort uint32
 	}
-	if err := ssh.Unmarshal(nc.ExtraData(), &to); err != nil || s.noForward {
+	if err := ssh.Unmarshal(nc.ExtraData(), &to); err != nil || s.noForward.Load() {
 		_ = nc.Reject(ssh.Prohibited, "administratively prohibited")
 		return
 	}
