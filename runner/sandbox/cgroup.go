@@ -47,6 +47,20 @@ func parseHierarchies(mountinfo string) []hierarchy {
 	return list
 }
 
+// layoutOf says what hosts see of the machine's cgroups: "unified", the new
+// layout, as it is mounted; "hybrid", the new layout, which has to be mounted for
+// them; "legacy", the old one, where there is nothing else.
+func layoutOf(list []hierarchy) string {
+	isV2 := func(h hierarchy) bool { return h.v2 }
+	switch {
+	case !slices.ContainsFunc(list, isV2):
+		return "legacy"
+	case len(list) == 1:
+		return "unified"
+	}
+	return "hybrid"
+}
+
 // makeCgroups gives a host a group of its own in every tree: hosts that share a
 // group would share their units.
 func (s *Sandbox) makeCgroups(name string) ([]string, error) {

@@ -271,7 +271,7 @@ func switchForwardingOff(ctx context.Context) error {
 	}
 	for _, link := range links {
 		switch link.Linkinfo.Kind {
-		case "", "ifb", "dummy", "bond", "vlan":
+		case "", "ifb", "dummy", "bond", "vlan", "veth":
 		default:
 			return nil
 		}

@@ -343,6 +343,15 @@ func TestParseHierarchies(t *testing.T) {
 	}
 }
 
+func TestLayoutOf(t *testing.T) {
+	v1, v2 := hierarchy{path: "/sys/fs/cgroup/pids"}, hierarchy{path: "/sys/fs/cgroup/unified", v2: true}
+	for want, list := range map[string][]hierarchy{"legacy": {v1}, "hybrid": {v1, v2}, "unified": {v2}} {
+		if got := layoutOf(list); got != want {
+			t.Errorf("%+v: got %s, want %s", list, got, want)
+		}
+	}
+}
+
 func TestInventoryText(t *testing.T) {
 	s := openIn(t, "/tmp/one")
 	got := s.inventoryText([]hostState{{Name: "sb1", Suite: "bookworm", Network: 5, Index: 2}})

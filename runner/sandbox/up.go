@@ -249,10 +249,7 @@ func (s *Sandbox) writeScripts(h hostState, n networkState, cgroups []string) er
 	if err != nil {
 		return err
 	}
-	layout := "legacy"
-	if slices.ContainsFunc(list, func(h hierarchy) bool { return h.v2 }) {
-		layout = "unified"
-	}
+	layout := layoutOf(list)
 	dir := s.hostDir(h.Name)
 	var b strings.Builder
 	for _, setting := range [][2]string{
@@ -318,13 +315,26 @@ func hasBanner(ctx context.Context, address string) bool {
 	return string(banner[:n]) == "SSH-"
 }
 
-// lastWords are the end of what a host said on its console.
+// lastWords are the end of what a host said on its console. All of it is kept
+// where it outlives the host.
 func (s *Sandbox) lastWords(name string) string {
-	path := filepath.Join(s.hostDir(name), "console.log")
-	if words := lastLine(readText(path)); words != "" {
-		return fmt.Sprintf("%s (all of it is in %s)", words, path)
+	text := readText(filepath.Join(s.hostDir(name), "console.log"))
+	var words []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.Contains(line, "dmesg(1)") {
+			words = append(words, line)
+		}
 	}
-	return "it said nothing"
+	if len(words) == 0 {
+		return "it said nothing"
+	}
+	last := words[len(words)-1]
+	path := filepath.Join(s.dir, "failed.log")
+	if err := writeFile(path, []byte(text), 0o600); err != nil {
+		return last
+	}
+	return fmt.Sprintf("%s (all of it is in %s)", last, path)
 }
 
 func joinNames(hosts []hostState) string {

@@ -24,11 +24,11 @@ echo $$ >"$FOLDER/boot.new" && mv "$FOLDER/boot.new" "$FOLDER/boot.pid"
 # Where the machine has the old layout of cgroups, or both, the host is shown the
 # new one alone. With the old one its systemd is not told when a group is empty
 # and waits two minutes for each user's manager to end; recent ones refuse it.
-export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0
-if [ "$LAYOUT" = unified ]; then
-	mount -t cgroup2 sandbox /sys/fs/cgroup || exit 1
-	export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
-fi
+export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+case $LAYOUT in
+hybrid) mount -t cgroup2 sandbox /sys/fs/cgroup || exit 1 ;;
+legacy) SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0 ;;
+esac
 export SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
 # On a real host, /tmp is on the disk.
 export SYSTEMD_NSPAWN_TMPFS_TMP=0
