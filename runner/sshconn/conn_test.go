@@ -2,6 +2,7 @@ package sshconn_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -124,6 +125,29 @@ func TestCloseLadder(t *testing.T) {
 	}
 	if out, _, _ := run(t, c, "echo still here", ""); out != "still here\n" {
 		t.Errorf("the connection after the ladders: got %q", out)
+	}
+}
+
+func TestCloseWhileWriting(t *testing.T) {
+	b := newBench(t)
+	c := dial(t, b.target, sshconn.Options{})
+	p := start(t, c, `trap "" TERM; sleep 60`)
+	stuck := make(chan error)
+	go func() {
+		_, err := p.Stdin().Write(make([]byte, 16<<20))
+		stuck <- err
+	}()
+	time.Sleep(50 * time.Millisecond)
+	began := time.Now()
+	_ = p.Close()
+	if err := <-stuck; err == nil {
+		t.Error("a write that was stuck: got no error")
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("took %v", took)
+	}
+	if _, err := p.Stdin().Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("Write after Close: got %v", err)
 	}
 }
 

@@ -244,7 +244,7 @@ func TestScanAndRecord(t *testing.T) {
 		t.Errorf("first key: got %+v", keys[0])
 	}
 	for range 2 {
-		if err := sshconn.Record(file, keys[:2], false); err != nil {
+		if err := sshconn.Record("", keys[:2], false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -24,7 +25,7 @@ type process struct {
 	status int
 	err    error
 
-	ended   sync.Once // of stdin
+	in      *stdin
 	closing sync.Once
 	closed  chan struct{} // closed by the first Close when its ladder is done
 }
@@ -33,28 +34,58 @@ var _ remote.Process = (*process)(nil)
 
 func newProcess(c *conn, ch ssh.Channel) *process {
 	return &process{
-		conn: c, ch: ch, exited: make(chan struct{}), gone: make(chan struct{}), closed: make(chan struct{}),
+		conn: c, ch: ch, in: &stdin{ch: ch}, exited: make(chan struct{}), gone: make(chan struct{}), closed: make(chan struct{}),
 	}
 }
 
-func (p *process) Stdin() io.WriteCloser { return stdin{p} }
+func (p *process) Stdin() io.WriteCloser { return p.in }
 func (p *process) Stdout() io.Reader     { return p.ch }
 func (p *process) Stderr() io.Reader     { return p.ch.Stderr() }
 
-// stdin ends the input and leaves the channel open.
-type stdin struct{ p *process }
+// stdin writes to the channel; to close it ends the input and leaves the channel
+// open. The library does not allow both at a time, so while a write is stuck the
+// end is sent after it.
+type stdin struct {
+	ch     ssh.Channel
+	closed atomic.Bool
+	mu     sync.Mutex // held while writing
+	ended  bool
+}
 
-func (s stdin) Write(b []byte) (int, error) { return s.p.ch.Write(b) }
+func (s *stdin) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	if s.closed.Load() {
+		s.mu.Unlock()
+		return 0, errNoInput
+	}
+	n, err := s.ch.Write(b)
+	s.mu.Unlock()
+	if errors.Is(err, io.EOF) {
+		err = errNoInput
+	}
+	if s.closed.Load() {
+		err = errors.Join(err, s.Close())
+	}
+	return n, err
+}
 
-func (s stdin) Close() error {
-	var err error
-	s.p.ended.Do(func() {
-		// EOF is the library's word for a channel that has ended already.
-		if err = s.p.ch.CloseWrite(); errors.Is(err, io.EOF) {
-			err = nil
-		}
-	})
-	return err
+var errNoInput = fmt.Errorf("the program takes no more input: %w", io.ErrClosedPipe)
+
+func (s *stdin) Close() error {
+	s.closed.Store(true)
+	if !s.mu.TryLock() {
+		return nil
+	}
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil
+	}
+	s.ended = true
+	// EOF is the library's word for a channel that has ended already.
+	if err := s.ch.CloseWrite(); !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
 }
 
 // listen waits for the exit status, and then for the end of the channel.
@@ -131,7 +162,7 @@ func (p *process) descend() {
 	// What nobody reads any more would keep the program from ending.
 	p.conn.wg.Go(func() { _, _ = io.Copy(io.Discard, p.ch) })
 	p.conn.wg.Go(func() { _, _ = io.Copy(io.Discard, p.ch.Stderr()) })
-	_ = p.Stdin().Close()
+	_ = p.in.Close()
 	for _, signal := range []ssh.Signal{ssh.SIGTERM, ssh.SIGKILL} {
 		if p.within(p.exited) {
 			return

@@ -75,8 +75,15 @@ func appendLines(file string, lines []string) error {
 // Record adds scanned keys to a known_hosts file. What the file has already is
 // left alone. Keys that differ from what the file has for a host and kind of key
 // are refused, all or nothing, unless replace is set; then the lines that differ
-// are taken out for that address. Lines with patterns are never touched.
+// are taken out for that address. Lines with patterns are never touched. An empty
+// file means the one that the scan names.
 func Record(file string, keys []HostKeyInfo, replace bool) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	if file == "" {
+		file = keys[0].File
+	}
 	file, err := homePath(file)
 	if err != nil {
 		return err
@@ -133,6 +140,9 @@ func merge(file string, text []byte, keys []HostKeyInfo, replace bool) (kept []b
 	for _, k := range keys {
 		if k.key == nil {
 			return nil, nil, errors.New("cannot record a host key that was not scanned")
+		}
+		if k.Trust == TrustChanged && !replace {
+			return nil, nil, k.changed(file)
 		}
 		if done[k.Address] {
 			continue

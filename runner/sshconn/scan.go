@@ -31,6 +31,7 @@ type HostKeyInfo struct {
 	Fingerprint string // SHA256:…
 	Line        string // for known_hosts
 	Trust       Trust
+	File        string // the known_hosts file that Record writes when told no other
 
 	key ssh.PublicKey
 }
@@ -151,7 +152,8 @@ func withTrust(r *route, port int, keys []ssh.PublicKey, ring *keyring) []HostKe
 	for _, key := range keys {
 		info := HostKeyInfo{
 			Host: r.name, Address: address, Type: key.Type(), Fingerprint: fingerprint(key),
-			Line: knownhosts.Line([]string{address}, key), Trust: TrustNew, key: key,
+			Line: knownhosts.Line([]string{address}, key), Trust: TrustNew,
+			File: r.knownHosts[0], key: key,
 		}
 		if same := recorded[key.Type()]; len(same) > 0 {
 			info.Trust = TrustChanged
