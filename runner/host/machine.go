@@ -6,9 +6,12 @@ package host
 
 import (
 	"context"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 
 	"holdfast/runner/host/apt"
 	"holdfast/runner/journal"
@@ -54,6 +57,9 @@ func New() (*Machine, error) { return NewWith(Options{}) }
 // NewWith is New with options.
 func NewWith(o Options) (*Machine, error) {
 	m := &Machine{root: o.Root, apt: apt.At("/" + strings.Trim(o.Root, "/"))}
+	// What we inherited open is nothing for the commands that we start. A kernel
+	// without this call (before 5.11) leaves us with Go's own files, which are closed.
+	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	facts, err := m.learn()
 	if err != nil {
 		return nil, err

@@ -57,7 +57,7 @@ func (m *Machine) Undo(ctx context.Context, rec *journal.Record, o UndoOptions) 
 	if o.Into == nil && !o.Plan {
 		return nil, errors.New("internal error: an undo without a journal")
 	}
-	u := &undo{m: m, rec: rec, o: o, byName: map[string]int{}, expect: expectations(rec), reload: map[string]bool{}}
+	u := &undo{m: m, rec: rec, o: o, byName: map[string]int{}, expect: expectations(rec), origin: origins(rec), reload: map[string]bool{}}
 	for i := len(rec.Tasks) - 1; i >= 0; i-- {
 		if err := u.task(ctx, rec.Tasks[i]); err != nil {
 			return u.results, err
@@ -74,6 +74,7 @@ type undo struct {
 	results []UndoResult
 	byName  map[string]int     // resource to result
 	expect  map[string]imprint // how each path was left by the run
+	origin  map[string]imprint // how each path was before the run
 	unitsOf bool               // unit files were put back since the last reload
 	reload  map[string]bool    // accounts whose managers the run reloaded
 }
@@ -84,6 +85,23 @@ func expectations(rec *journal.Record) map[string]imprint {
 	for _, e := range rec.Entries {
 		if e.Finished && strings.HasPrefix(e.Resource, "/") {
 			out[e.Resource] = parseImprint(e.After).over(out[e.Resource])
+		}
+	}
+	return out
+}
+
+// origins adds up, per path, what the run's before-images say about its beginning.
+func origins(rec *journal.Record) map[string]imprint {
+	out := map[string]imprint{}
+	for _, e := range rec.Entries {
+		before, err := decode[image](e.Before)
+		if err != nil || !strings.HasPrefix(e.Resource, "/") {
+			continue
+		}
+		if first, ok := out[e.Resource]; ok {
+			out[e.Resource] = first.over(before.imprint())
+		} else {
+			out[e.Resource] = before.imprint()
 		}
 	}
 	return out

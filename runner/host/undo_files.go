@@ -48,7 +48,7 @@ func (u *undo) file(ctx context.Context, w *writer, e *journal.Entry) (step, err
 		}
 	}
 	if why := expected.differs(now.imprint()); why != "" {
-		if before.imprint().differs(now.imprint()) == "" {
+		if before.imprint().differs(now.imprint()) == "" || u.origin[e.Resource].differs(now.imprint()) == "" {
 			return step{}, nil
 		}
 		s.refused = why
