@@ -114,7 +114,9 @@ func start(ctx context.Context, conn Conn, bins Binaries, root Root, pushed func
 	if len(bins) == 0 {
 		return nil, errors.New("internal error: this build has no helper to push")
 	}
-	proc, err := conn.Start(ctx, starter)
+	// The set-up's context must not end the process that outlives it; what ends the
+	// process later is Close, after the helper was told.
+	proc, err := conn.Start(context.WithoutCancel(ctx), starter)
 	if err != nil {
 		return nil, err
 	}
