@@ -21,6 +21,10 @@ type Unsupported struct {
 
 func (e *Unsupported) Error() string { return "cannot make sandbox hosts here: " + e.Reason }
 
+func noRoot() error {
+	return &Unsupported{Reason: "it takes root", Hint: "run the same command with sudo"}
+}
+
 // tools are the programs we run and the Debian packages they come in.
 var tools = []struct{ program, pkg string }{
 	{"systemd-nspawn", "systemd-container"},
@@ -42,7 +46,7 @@ func (s *Sandbox) Check(ctx context.Context) error {
 		return &Unsupported{Reason: "this machine does not run Linux", Hint: "run it on a Debian or Ubuntu machine"}
 	}
 	if os.Geteuid() != 0 {
-		return &Unsupported{Reason: "it takes root", Hint: "run the same command with sudo"}
+		return noRoot()
 	}
 	if missing := s.missing(); len(missing) > 0 {
 		return &Unsupported{

@@ -29,7 +29,9 @@
 //
 // kernel.*, vm.*, fs.* and most of net.core.* belong to the machine: a host has
 // private copies, which can be set and read back and have no effect. There are
-// no kernel modules, no udev, no kernel audit.
+// no kernel modules, no udev, no kernel audit. A host has all capabilities, as
+// root on a server has: it is like a server, and no jail for what is hostile.
+// The root is an overlay, on which a second one, such as Docker's, does not work.
 //
 // Packages that a host has fetched are kept for the next one when it goes down
 // or is reset, and the base has apt's lists. apt's periodic jobs are off.

@@ -35,10 +35,13 @@ func (s *Sandbox) readHost(name string) (hostState, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return h, fmt.Errorf("there is no such host in %s", s.dir)
 	}
-	if err == nil && (h.Name != name || h.Index < 2 || h.Index > 254 || h.Network < 0 || h.Network > 255) {
+	if err != nil {
+		return h, needRoot(err)
+	}
+	if h.Name != name || h.Index < 2 || h.Index > 254 || h.Network < 0 || h.Network > 255 {
 		return h, fmt.Errorf("%s is not the state of a host", s.hostFile(name))
 	}
-	return h, err
+	return h, nil
 }
 
 func (s *Sandbox) writeHost(h hostState) error {
@@ -53,7 +56,7 @@ func (s *Sandbox) writeHost(h hostState) error {
 func (s *Sandbox) readHosts() (hosts []hostState, broken []string, err error) {
 	entries, err := os.ReadDir(s.hostsDir())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, err
+		return nil, nil, needRoot(err)
 	}
 	for _, entry := range entries {
 		if !plainName.MatchString(entry.Name()) {
@@ -78,6 +81,14 @@ func freeIndex(hosts []hostState) (int, error) {
 		}
 	}
 	return 0, errors.New("cannot make another host: all 253 addresses are taken")
+}
+
+// needRoot says it plainly when an ordinary account is not let into the folder.
+func needRoot(err error) error {
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		return noRoot()
+	}
+	return err
 }
 
 func readJSON(path string, into any) error {
@@ -124,11 +135,11 @@ func writeFile(path string, text []byte, mode fs.FileMode) error {
 // returns how to give it back. The lock of a killed process is free at once.
 func lock(ctx context.Context, path string, waiting func()) (func(), error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
+		return nil, needRoot(err)
 	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, needRoot(err)
 	}
 	for told := false; ; {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
