@@ -32,7 +32,11 @@ func (b *block) key() string {
 
 // note is a block of a word and a text.
 func note(word string, st style, text string) *block {
-	return &block{word: word, style: st, head: line{{text, normal}}}
+	b := &block{word: word, style: st}
+	if text != "" {
+		b.head = line{{text, normal}}
+	}
+	return b
 }
 
 // withHint adds a hint as the last detail.
@@ -68,6 +72,7 @@ func title(t event.Task) line {
 type detail struct {
 	mode          event.Mode
 	diff, verbose bool
+	redact        func(string) string // may be nil
 }
 
 // block returns the block of a finished task.
@@ -128,7 +133,7 @@ func (d detail) changes(list []task.Change) []line {
 	}
 	var out []line
 	for _, c := range list {
-		out = append(out, append(line{{pad(c.Attr, width), strong}, {"  ", normal}}, values(c)...))
+		out = append(out, append(line{{pad(c.Attr, width), strong}, {"  ", normal}}, d.values(c)...))
 		if d.diff && !c.Sensitive {
 			out = append(out, diff(c.Diff)...)
 		}
@@ -137,8 +142,8 @@ func (d detail) changes(list []task.Change) []line {
 }
 
 // values shows what becomes of an attribute.
-func values(c task.Change) line {
-	before, after := span{value(c.Before), removed}, span{value(c.After), added}
+func (d detail) values(c task.Change) line {
+	before, after := span{d.value(c.Before), removed}, span{d.value(c.After), added}
 	var l line
 	switch {
 	case c.Sensitive:

@@ -11,6 +11,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -31,12 +32,15 @@ type Options struct {
 	Format   string // Text or JSON; "" is Text
 	Live     bool   // Out is a terminal: keep a region at its bottom up to date
 	// Width and Height return the terminal's size and are asked again before each
-	// frame; nil means to ask the system about Out.
+	// frame. Nil asks Out when it is a file, and is 80 by 24 when it is not.
 	Width, Height func() int
 	Color         bool
 	Diff          bool             // show the contents of files as unified diffs
 	Verbose       bool             // show what did not change or was skipped, too
 	Now           func() time.Time // nil is time.Now
+	// Redact masks secrets in texts that are about to be shortened, where a writer
+	// behind Out would see only their beginnings. It may be nil.
+	Redact func(string) string
 }
 
 // Renderer shows events. Emit may be called by several goroutines, waits for no
@@ -52,6 +56,19 @@ type Renderer interface {
 func New(opts Options) Renderer {
 	if opts.Now == nil {
 		opts.Now = time.Now
+	}
+	f, isFile := opts.Out.(*os.File)
+	if opts.Width == nil {
+		opts.Width = func() int { return 80 }
+		if isFile {
+			opts.Width = func() int { return Width(f) }
+		}
+	}
+	if opts.Height == nil {
+		opts.Height = func() int { return 24 }
+		if isFile {
+			opts.Height = func() int { return Height(f) }
+		}
 	}
 	if opts.Format == JSON {
 		return &jsonLines{w: event.NewWriter(opts.Out)}

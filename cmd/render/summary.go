@@ -13,9 +13,16 @@ import (
 )
 
 func (v *textView) hostFinished(h *hostView, f *event.HostFinished) {
+	if h.finished == nil {
+		v.ended++
+	}
 	h.finished, h.active, h.task, h.progress = f, false, nil, ""
-	if v.streams() && f.Status != event.HostNotStarted {
+	switch all := len(v.names); {
+	case v.streams() && f.Status != event.HostNotStarted:
 		v.print(v.hostLine(h))
+	case !v.few() && !v.opts.Live && v.ended%max(10, all/10) == 0 && v.ended < all:
+		// What goes on is said at the end; until then a log shows that something does.
+		v.print(line{{fmt.Sprintf("%d of %d hosts finished", v.ended, all), dim}})
 	}
 }
 
@@ -71,7 +78,7 @@ func (v *textView) verdict(f *event.RunFinished) (string, style) {
 	case f.Code == 5:
 		return mode + " FAILED", alarm
 	case f.Code == 6:
-		return mode + " did not reach every host", alarm
+		return mode + " INCOMPLETE", alarm
 	case f.Code == 7:
 		return mode + " FAILED and was rolled back", alarm
 	case f.Code == 8:
@@ -80,26 +87,56 @@ func (v *textView) verdict(f *event.RunFinished) (string, style) {
 	return fmt.Sprintf("%s ended with status %d", mode, f.Code), alarm
 }
 
-// result counts the hosts.
+// result counts the hosts, and what came of the tasks.
 func (v *textView) result(f *event.RunFinished) string {
-	ok := plural(f.OK, "host") + " ok"
+	hosts := []string{plural(f.OK, "host") + " ok"}
 	if f.OK != f.Hosts {
-		ok = fmt.Sprintf("%d of %s ok", f.OK, plural(f.Hosts, "host"))
+		hosts[0] = fmt.Sprintf("%d of %s ok", f.OK, plural(f.Hosts, "host"))
 	}
-	parts := []string{ok}
-	changed := "changed"
-	if v.run.Mode == event.Plan {
-		changed = "would change"
-	}
-	for _, t := range []tally{{"failed", f.Failed}, {"unreachable", f.Unreachable}, {changed, f.Changed}} {
-		if t.n > 0 || t.label == changed {
-			parts = append(parts, fmt.Sprintf("%d %s", t.n, t.label))
+	for _, t := range []tally{{"failed", f.Failed}, {"unreachable", f.Unreachable}} {
+		if t.n > 0 {
+			hosts = append(hosts, fmt.Sprintf("%d %s", t.n, t.label))
 		}
 	}
-	if v.run.Mode == event.Plan {
-		parts = append(parts, "nothing was done")
+	return strings.Join(append([]string{strings.Join(hosts, ", ")}, v.effect(f)...), "; ")
+}
+
+// effect says what became, or would become, of the hosts.
+func (v *textView) effect(f *event.RunFinished) []string {
+	var sum event.Counts
+	for _, h := range v.hosts {
+		if h.finished != nil {
+			sum = add(sum, h.finished.Counts)
+		}
 	}
-	return strings.Join(parts, ", ")
+	switch v.run.Mode {
+	case event.Verify:
+		return []string{fmt.Sprintf("%s as described, %d not", plural(sum.Unchanged, "check"), sum.Failed)}
+	case event.Undo:
+		return []string{fmt.Sprintf("%s undone on %s, %d refused", plural(sum.Undone, "change"), plural(f.Changed, "host"), sum.Refused)}
+	}
+	out := []string{fmt.Sprintf("%s %s", plural(sum.Changed, "task"), v.changed())}
+	if sum.Changed > 0 {
+		out[0] += " on " + plural(f.Changed, "host")
+	}
+	if v.run.Mode != event.Plan {
+		return out
+	}
+	if sum.Ran > 0 {
+		out[0] += fmt.Sprintf(", %d will run", sum.Ran)
+	}
+	if sum.Unknown > 0 {
+		out[0] += fmt.Sprintf(", %d not known", sum.Unknown)
+	}
+	return append(out, "nothing was done")
+}
+
+// changed is what a task did that changed something, in this mode.
+func (v *textView) changed() string {
+	if v.run.Mode == event.Undo {
+		return "undone"
+	}
+	return label(v.run.Mode, event.Changed)
 }
 
 // next offers what to do.
@@ -187,7 +224,7 @@ func (v *textView) table(done []*hostView) {
 	for _, g := range list {
 		word, _ := hostOutcome(g.status)
 		all := v.opts.Verbose || g.status != event.HostOK
-		row := table.Row{clean(names(g.hosts, all)), word}
+		row := table.Row{clean(names(g.hosts, v.names, all)), word}
 		for _, i := range used {
 			row = append(row, tallies(v.run.Mode, g.counts)[i].n)
 		}

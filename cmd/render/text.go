@@ -19,36 +19,39 @@ const maxHostColumn = 24
 
 // textView turns events into lines. The lines are written by a screen.
 type textView struct {
-	opts Options
+	opts   Options
+	screen *screen
 
 	mu     sync.Mutex
 	closed bool
+	heard  bool      // RunStarted came
+	over   bool      // RunFinished came
 	began  time.Time // when this reader heard of the run
 	run    event.RunStarted
-	heard  bool // RunStarted came
-	over   bool // RunFinished came
-	names  []string
+	names  []string // of the hosts, in the inventory's order
 	hosts  map[string]*hostView
-	column int
+	column int               // the width of the column of hosts
+	ended  int               // hosts that ended
 	later  fold              // what is shown at the end
-	said   map[string]string // failure → the host that it was shown for
-	screen *screen
-	errOut []line // for Err
+	said   map[string]string // what was shown at once, and for which host
+	errOut []line            // for Err
 }
 
 // hostView is what is known of a host.
 type hostView struct {
-	name     string
-	active   bool
-	began    time.Time
-	pushed   *event.HelperPushed
-	finished *event.HostFinished
-	seq      int // tasks that ended
-	changed  int
-	failed   int
-	task     *event.Task
-	since    time.Time // when the task began
-	progress string
+	name      string
+	active    bool
+	connected bool
+	began     time.Time
+	pushed    *event.HelperPushed
+	finished  *event.HostFinished
+	seq       int        // tasks that ended
+	last      event.Task // the last of them
+	changed   int
+	failed    int
+	task      *event.Task // the one that runs
+	since     time.Time   // when it began
+	progress  string
 }
 
 func newText(opts Options) *textView {
@@ -98,7 +101,7 @@ func (v *textView) take(e event.Event) {
 	case e.Progress != nil:
 		h.progress = e.Progress.Message
 		if v.opts.Verbose {
-			v.show(h, note("…", dim, h.progress))
+			v.now(h, note("…", dim, h.progress))
 		}
 	case e.HandlerQueued != nil:
 		v.queued(h, e.HandlerQueued)
@@ -117,7 +120,7 @@ func (v *textView) take(e event.Event) {
 	case e.RunFinished != nil:
 		v.finish(e.RunFinished)
 	default:
-		v.show(h, note("unknown event:", doubt, e.Kind()))
+		v.show(h, note("unknown event: "+e.Kind(), doubt, ""))
 	}
 }
 
@@ -144,7 +147,7 @@ func (v *textView) few() bool { return len(v.names) <= fewHosts }
 func (v *textView) streams() bool { return v.few() && v.run.Mode != event.Plan }
 
 func (v *textView) detail() detail {
-	return detail{mode: v.run.Mode, diff: v.opts.Diff, verbose: v.opts.Verbose}
+	return detail{mode: v.run.Mode, diff: v.opts.Diff, verbose: v.opts.Verbose, redact: v.opts.Redact}
 }
 
 func (v *textView) start(s *event.RunStarted) {
@@ -173,30 +176,27 @@ func (v *textView) start(s *event.RunStarted) {
 }
 
 func (v *textView) connected(h *hostView, c *event.HostConnected) {
+	h.connected = true
 	where := c.Address
 	if c.User != "" {
 		where = c.User + "@" + where
 	}
-	how := ""
-	if c.Root {
-		how = " as root"
-	}
 	rest := ", " + c.OS
+	if c.Root {
+		rest = " as root" + rest
+	}
 	if h.pushed != nil {
 		rest += ", helper pushed (" + size(h.pushed.Bytes) + ")"
 	}
-	if v.few() {
-		v.now(h, note("connected", dim, where+how+rest+" in "+duration(c.Duration)))
+	if v.few() || v.opts.Verbose {
+		v.now(h, note("connected", dim, where+rest+" in "+duration(c.Duration)))
 		return
 	}
-	if v.opts.Verbose {
-		v.now(h, note("connected", dim, where+how+rest+" in "+duration(c.Duration)))
-	}
-	v.later.add(h.name, -1, note("connected", dim, strings.TrimPrefix(how+rest, ", ")))
+	v.later.add(h.name, -1, note("connected", dim, strings.TrimLeft(rest, ", ")))
 }
 
 func (v *textView) finished(h *hostView, f *event.TaskFinished) {
-	h.seq++
+	h.seq, h.last = h.seq+1, f.Task
 	h.task, h.progress = nil, ""
 	b := v.detail().block(f)
 	switch f.Status {
@@ -224,7 +224,9 @@ func (v *textView) queued(h *hostView, q *event.HandlerQueued) {
 	if v.run.Mode == event.Plan {
 		word = "would queue"
 	}
-	v.show(h, note(word, act, fmt.Sprintf("handler %q", q.Handler)))
+	b := note(word, act, fmt.Sprintf("handler %q", q.Handler))
+	b.task.Pos = h.last.Pos // the task that asked for it ended last
+	v.show(h, b)
 }
 
 func (v *textView) undone(h *hostView, u *event.Undone) {
@@ -317,8 +319,17 @@ func (v *textView) now(h *hostView, b *block) {
 		l = line{{pad(h.name, v.column) + "  ", strong}}
 		indent = strings.Repeat(" ", v.column+4)
 	}
-	l = append(l, span{pad(b.word, 10), b.style}, span{" ", normal})
-	v.print(append(append(l, b.head...), long(b.took)...))
+	width := 9
+	if v.run.Mode == event.Undo {
+		width = len("irreversible")
+	}
+	if len(b.head) == 0 {
+		l = append(l, span{b.word, b.style})
+	} else {
+		l = append(l, span{pad(b.word, width), b.style}, span{"  ", normal})
+		l = append(l, b.head...)
+	}
+	v.print(append(l, long(b.took)...))
 	for _, d := range b.body {
 		v.print(append(line{{indent, normal}}, d...))
 	}
@@ -336,18 +347,21 @@ func long(d time.Duration) line {
 func (v *textView) unfold() {
 	list := v.later.take()
 	width := 0
+	if len(list) > 0 {
+		v.print(nil)
+	}
 	for _, f := range list {
 		width = max(width, columns(f.word))
 	}
 	for _, f := range list {
 		l := append(line{{pad(f.word, width) + "  ", f.style}}, f.head...)
-		l = append(l, long(f.took)...)
+		took := long(f.took)
+		if took != nil && len(f.hosts) > 1 {
+			took[0].text = "  up to" + strings.TrimPrefix(took[0].text, " ")
+		}
+		l = append(l, took...)
 		if len(v.names) > 1 {
-			who := names(f.hosts, v.opts.Verbose)
-			if len(f.hosts) == len(v.names) {
-				who = fmt.Sprintf("all %d hosts", len(f.hosts))
-			}
-			l = append(l, span{"  · " + who, dim})
+			l = append(l, span{"  · " + names(f.hosts, v.names, v.opts.Verbose), dim})
 		}
 		v.print(l)
 		for _, d := range f.body {

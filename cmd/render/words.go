@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,8 +14,10 @@ import (
 // duration rounds d to what a person wants to know: 0.8 s, 12 s, 3 m 20 s, 2 h 5 m.
 func duration(d time.Duration) string {
 	switch {
-	case d < 0:
-		return "0.0 s"
+	case d < time.Millisecond:
+		return "0 s"
+	case d < 95*time.Millisecond:
+		return fmt.Sprintf("%d ms", d.Round(time.Millisecond)/time.Millisecond)
 	case d < 9950*time.Millisecond:
 		return fmt.Sprintf("%.1f s", d.Seconds())
 	case d < 59500*time.Millisecond:
@@ -51,16 +54,31 @@ func plural(n int, one string) string {
 // maxNames is how many hosts a list names before it counts the rest.
 const maxNames = 8
 
-// names lists hosts: sb1, sb2, sb3 (3 hosts).
-func names(hosts []string, all bool) string {
+// names lists hosts: sb1, sb2, sb3 (3 hosts). It names those that are missing
+// instead where they are fewer, unless each is wanted.
+func names(hosts, every []string, each bool) string {
 	if len(hosts) == 1 {
 		return hosts[0]
 	}
-	if all || len(hosts) <= maxNames {
+	if each || len(hosts) <= maxNames {
 		return fmt.Sprintf("%s (%d hosts)", strings.Join(hosts, ", "), len(hosts))
+	}
+	if missing := len(every) - len(hosts); missing <= maxNames/2 {
+		if missing == 0 {
+			return fmt.Sprintf("all %d hosts", len(hosts))
+		}
+		return fmt.Sprintf("all but %s (%d hosts)", strings.Join(without(every, hosts), ", "), len(hosts))
 	}
 	first := maxNames / 2
 	return fmt.Sprintf("%s … and %d more (%d hosts)", strings.Join(hosts[:first], ", "), len(hosts)-first, len(hosts))
+}
+
+func without(every, hosts []string) []string {
+	in := map[string]bool{}
+	for _, h := range hosts {
+		in[h] = true
+	}
+	return slices.DeleteFunc(slices.Clone(every), func(h string) bool { return in[h] })
 }
 
 // maxValue is how much of a value a line shows.
@@ -69,7 +87,10 @@ const maxValue = 160
 var summary = regexp.MustCompile(`^\d+ bytes, sha256 [0-9a-f]+$`)
 
 // value shows an attribute's value on one line, quoted unless it describes a content.
-func value(s string) string {
+func (d detail) value(s string) string {
+	if d.redact != nil {
+		s = d.redact(s)
+	}
 	if summary.MatchString(s) {
 		return s
 	}
@@ -114,7 +135,7 @@ func label(mode event.Mode, s event.Status) string {
 	case s == event.Unknown:
 		return "not known"
 	case mode == event.Verify && s == event.Unchanged:
-		return "holds"
+		return "as described"
 	case mode == event.Undo && s == event.Unchanged:
 		return "already"
 	}
@@ -171,6 +192,13 @@ func tallies(mode event.Mode, c event.Counts) []tally {
 		{label(mode, event.Ran), c.Ran}, {label(mode, event.Unknown), c.Unknown},
 		{"skipped", c.Skipped}, {"ignored", c.Ignored}, {"failed", c.Failed},
 	}
+}
+
+// add returns the sum of two counts.
+func add(a, b event.Counts) event.Counts {
+	return event.Counts{Unchanged: a.Unchanged + b.Unchanged, Changed: a.Changed + b.Changed, Ran: a.Ran + b.Ran,
+		Skipped: a.Skipped + b.Skipped, Failed: a.Failed + b.Failed, Unknown: a.Unknown + b.Unknown,
+		Ignored: a.Ignored + b.Ignored, Undone: a.Undone + b.Undone, Refused: a.Refused + b.Refused}
 }
 
 // counts is a host's counts in words: 12 unchanged, 5 changed.
