@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 
 	"holdfast/tasks/task"
 )
@@ -142,6 +143,9 @@ func (v *overlayWriter) file(ctx context.Context, name string) (*node, string, e
 	if !info.Exists() {
 		if why := v.shipped(ctx, real); why != "" && n == nil {
 			return nil, "", task.Unknownf("%s", why)
+		}
+		if dir, err := v.lstat(ctx, path.Dir(real)); err == nil && dir.Exists() && dir.Kind != task.KindDir {
+			return nil, "", &fs.PathError{Op: "open", Path: name, Err: syscall.ENOTDIR}
 		}
 		return nil, "", &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
