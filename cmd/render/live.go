@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"holdfast/runner/event"
 )
 
 // spinner shows that the program is alive.
@@ -79,7 +81,7 @@ func (v *textView) hostStatus(h *hostView, now time.Time, spin string) line {
 	}
 	switch {
 	case h.task != nil:
-		l = append(l, title(*h.task)...)
+		l = append(l, short(*h.task))
 	case h.connected:
 		l = append(l, span{"between tasks", dim})
 	default:
@@ -91,9 +93,20 @@ func (v *textView) hostStatus(h *hostView, now time.Time, spin string) line {
 	return l
 }
 
+// short is the task in the words that matter most where there is little room.
+func short(t event.Task) span {
+	if t.Name != "" {
+		return span{t.Name, normal}
+	}
+	return title(t)[0]
+}
+
 // elapsed is a time that is still running: whole seconds, which do not flicker.
 func elapsed(d time.Duration) string {
-	return duration(max(0, d).Truncate(time.Second))
+	if d = max(0, d).Truncate(time.Second); d < time.Minute {
+		return fmt.Sprintf("%d s", d/time.Second)
+	}
+	return duration(d)
 }
 
 // total is the line about the whole run.

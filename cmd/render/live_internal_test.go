@@ -185,7 +185,7 @@ run r1  apply baseline on 2 hosts
 sb1  connected  local, Debian in 1.0 s
 sb1  changed    motd (file)
 ⠹ sb2   0/10  12 s    no answer yet
-⠹ sb1   5/10  7.0 s   1 changed  tools (package curl, git) · apt: unpa…
+⠹ sb1   5/10  7 s     1 changed  tools · apt: unpacking git
 0 of 2 hosts done, 1 running, 1 waiting  12 s, about 48 s left`)
 
 	v.Emit(event.Event{Host: "sb1", HostFinished: &event.HostFinished{Status: event.HostOK, Counts: event.Counts{Unchanged: 3, Changed: 1}, Duration: 12 * time.Second}})

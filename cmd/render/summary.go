@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 
 	"holdfast/runner/event"
 )
@@ -154,7 +153,7 @@ func (v *textView) next(f *event.RunFinished) string {
 	case f.Code == 6:
 		return "run the same command again when every host answers"
 	case f.Code == 0 && v.run.Mode == event.Apply && f.Changed > 0:
-		return "holdfast undo " + v.run.Run + " takes this back"
+		return "holdfast undo " + v.run.Run + ", on the same hosts, takes this back"
 	}
 	return ""
 }
@@ -239,13 +238,4 @@ func (v *textView) table(done []*hostView) {
 		v.print(line{{strings.TrimRight(l, " "), st}})
 	}
 	v.print(nil)
-}
-
-// bare is a table of columns and nothing else.
-func bare() table.Style {
-	s := table.StyleDefault
-	s.Options = table.OptionsNoBordersAndSeparators
-	s.Format.Header = text.FormatDefault
-	s.Box.PaddingLeft, s.Box.PaddingRight = "", "  "
-	return s
 }

@@ -10,11 +10,7 @@ import (
 // Table lays rows out in columns below a header, without lines, for people.
 func Table(header []string, rows [][]string) string {
 	t := table.NewWriter()
-	style := table.StyleLight
-	style.Options = table.OptionsNoBordersAndSeparators
-	style.Format.Header = text.FormatDefault
-	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
-	t.SetStyle(style)
+	t.SetStyle(bare())
 	t.AppendHeader(row(header))
 	for _, r := range rows {
 		t.AppendRow(row(r))
@@ -24,6 +20,15 @@ func Table(header []string, rows [][]string) string {
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	return b.String()
+}
+
+// bare is a table of columns and nothing else.
+func bare() table.Style {
+	s := table.StyleDefault
+	s.Options = table.OptionsNoBordersAndSeparators
+	s.Format.Header = text.FormatDefault
+	s.Box.PaddingLeft, s.Box.PaddingRight = "", "  "
+	return s
 }
 
 func row(cells []string) table.Row {
