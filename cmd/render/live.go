@@ -128,7 +128,7 @@ func (v *textView) total(now time.Time) line {
 	if failed > 0 {
 		l = append(l, span{fmt.Sprintf(", %d not well", failed), alarm})
 	}
-	for _, t := range []tally{{"running", running}, {"waiting", waiting}} {
+	for _, t := range []tally{{label: "running", n: running}, {label: "waiting", n: waiting}} {
 		if t.n > 0 {
 			l = append(l, span{fmt.Sprintf(", %d %s", t.n, t.label), normal})
 		}

@@ -92,7 +92,7 @@ func (v *textView) result(f *event.RunFinished) string {
 	if f.OK != f.Hosts {
 		hosts[0] = fmt.Sprintf("%d of %s ok", f.OK, plural(f.Hosts, "host"))
 	}
-	for _, t := range []tally{{"failed", f.Failed}, {"unreachable", f.Unreachable}} {
+	for _, t := range []tally{{label: "failed", n: f.Failed}, {label: "unreachable", n: f.Unreachable}} {
 		if t.n > 0 {
 			hosts = append(hosts, fmt.Sprintf("%d %s", t.n, t.label))
 		}
@@ -208,8 +208,8 @@ func severity(s event.HostStatus) int {
 func (v *textView) table(done []*hostView) {
 	list := groups(done)
 	var used []int
-	for i := range tallies(v.run.Mode, event.Counts{}) {
-		if slices.ContainsFunc(list, func(g *group) bool { return tallies(v.run.Mode, g.counts)[i].n > 0 }) {
+	for i, t := range tallies(v.run.Mode, event.Counts{}) {
+		if t.always || slices.ContainsFunc(list, func(g *group) bool { return tallies(v.run.Mode, g.counts)[i].n > 0 }) {
 			used = append(used, i)
 		}
 	}

@@ -180,17 +180,19 @@ func undoOutcome(s string) (string, style) {
 
 // tally is one number of a host's counts.
 type tally struct {
-	label string
-	n     int
+	label  string
+	n      int
+	always bool // it is told when it is 0, too: "0 changed" is what one hopes for
 }
 
 // tallies returns the counts in the order of importance for a reader of the summary.
 func tallies(mode event.Mode, c event.Counts) []tally {
 	return []tally{
-		{"undone", c.Undone}, {"refused", c.Refused},
-		{label(mode, event.Unchanged), c.Unchanged}, {label(mode, event.Changed), c.Changed},
-		{label(mode, event.Ran), c.Ran}, {label(mode, event.Unknown), c.Unknown},
-		{"skipped", c.Skipped}, {"ignored", c.Ignored}, {"failed", c.Failed},
+		{"undone", c.Undone, mode == event.Undo}, {"refused", c.Refused, false},
+		{label(mode, event.Unchanged), c.Unchanged, false},
+		{label(mode, event.Changed), c.Changed, mode == event.Apply || mode == event.Plan},
+		{label(mode, event.Ran), c.Ran, false}, {label(mode, event.Unknown), c.Unknown, false},
+		{"skipped", c.Skipped, false}, {"ignored", c.Ignored, false}, {"failed", c.Failed, false},
 	}
 }
 
@@ -203,14 +205,14 @@ func add(a, b event.Counts) event.Counts {
 
 // counts is a host's counts in words: 12 unchanged, 5 changed.
 func counts(mode event.Mode, c event.Counts) string {
+	if c == (event.Counts{}) {
+		return "nothing done"
+	}
 	var out []string
 	for _, t := range tallies(mode, c) {
-		if t.n > 0 {
+		if t.n > 0 || t.always {
 			out = append(out, fmt.Sprintf("%d %s", t.n, t.label))
 		}
-	}
-	if len(out) == 0 {
-		return "nothing done"
 	}
 	return strings.Join(out, ", ")
 }
