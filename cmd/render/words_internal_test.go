@@ -16,7 +16,7 @@ func TestDuration(t *testing.T) {
 		time.Hour - time.Millisecond: "1 h 0 m", 125 * time.Minute: "2 h 5 m", 30 * time.Hour: "30 h 0 m",
 	} {
 		if got := duration(d); got != want {
-			t.Errorf("duration(%s): got %q, want %q", time.Duration(d), got, want)
+			t.Errorf("duration(%s): got %q, want %q", d, got, want)
 		}
 	}
 }
@@ -83,7 +83,7 @@ func TestValues(t *testing.T) {
 		{task.Set("a", "x\ny", "\x1b[2J"), `"x\ny" → "\x1b[2J"`},
 		{task.Set("a", "", strings.Repeat("é", 170)), `"" → "` + strings.Repeat("é", 160) + `"… 10 more characters`},
 	} {
-		if got := line(detail{}.values(tt.c)).paint(false); got != tt.want {
+		if got := (detail{}).values(tt.c).paint(false); got != tt.want {
 			t.Errorf("got %q, want %q", got, tt.want)
 		}
 	}
