@@ -239,11 +239,11 @@ func (o *output) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&o.format, "output", "o", "text", "how to show results: text or json (one event a line)")
 	cmd.Flags().BoolVar(&o.diff, "diff", false, "show changes of content as a unified diff")
 	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "show tasks that change nothing too")
-	complete(cmd, "output", "text", "json")
+	complete(cmd, "text", "json")
 }
 
-func complete(cmd *cobra.Command, flag string, words ...string) {
-	err := cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+func complete(cmd *cobra.Command, words ...string) {
+	err := cmd.RegisterFlagCompletionFunc("output", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return words, cobra.ShellCompDirectiveNoFileComp
 	})
 	if err != nil {

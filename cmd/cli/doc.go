@@ -45,7 +45,7 @@ func newDocCmd(env *Env) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "text or json")
-	complete(cmd, "output", "text", "json")
+	complete(cmd, "text", "json")
 	return cmd
 }
 

@@ -39,7 +39,7 @@ distribution, kernel, processors, memory, addresses, the connection itself.`,
 	}
 	f.flags(cmd)
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "text or json (one host a line)")
-	complete(cmd, "output", "text", "json")
+	complete(cmd, "text", "json")
 	cmd.Flags().IntVarP(&forks, "forks", "f", runner.DefaultForks, "hosts to ask at a time")
 	return cmd
 }

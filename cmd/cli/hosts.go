@@ -32,7 +32,7 @@ func newHostsCmd(env *Env) *cobra.Command {
 	}
 	f.flags(cmd)
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "text or json (one host a line)")
-	complete(cmd, "output", "text", "json")
+	complete(cmd, "text", "json")
 	cmd.AddCommand(newExplainCmd(env))
 	return cmd
 }

@@ -34,7 +34,7 @@ func newPlaybooksCmd(env *Env) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error { return env.listPlaybooks(format) },
 	}
 	list.Flags().StringVarP(&format, "output", "o", "text", "text or json")
-	complete(list, "output", "text", "json")
+	complete(list, "text", "json")
 	show := &cobra.Command{
 		Use: "show NAME", Short: "Show what a playbook is for, its parameters, and its tasks", Example: "  holdfast playbooks show baseline",
 		Args: cobra.ExactArgs(1), ValidArgsFunction: env.completePlaybooks,

@@ -40,7 +40,7 @@ few Debian packages that it lacks. The base image is built once.`,
 	}
 	cmd.PersistentFlags().StringVar(&o.dir, "dir", "", "state folder (default "+sandbox.DefaultDir+")")
 	cmd.PersistentFlags().StringVar(&o.suite, "suite", "", "what new hosts run: debian-12 (default), debian-13, or a code name")
-	cmd.AddCommand(o.up(), o.down(), o.list(), o.inventory(), o.ssh(), o.exec(), o.reset(), o.snapshot())
+	cmd.AddCommand(o.demo(), o.up(), o.down(), o.list(), o.inventory(), o.ssh(), o.exec(), o.reset(), o.snapshot())
 	return cmd
 }
 
@@ -159,7 +159,7 @@ func (o *sandboxOptions) list() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "text or json")
-	complete(cmd, "output", "text", "json")
+	complete(cmd, "text", "json")
 	return cmd
 }
 

@@ -1,0 +1,53 @@
+# Two commands are all that a newcomer needs: make demo, make test.
+
+export CGO_ENABLED ?= 0
+GO       ?= go
+BIN      := bin/holdfast
+LINT     := golangci-lint
+LINT_VER := v2.15.0
+# Real hosts are shared by all tests of a package; packages run one after another.
+HOSTS    := ./runner/sandbox ./runner/host/... ./testscripts/...
+
+.PHONY: help build helpers demo test check lint tools unit hosts bench fuzz clean
+
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+build: helpers ## build bin/holdfast with the helpers embedded
+	@$(GO) build -trimpath -ldflags '-s -w' -o $(BIN) ./cmd/holdfast
+
+helpers:
+	@cd runner/helperbin && $(GO) generate .
+
+demo: build ## boot 3 throwaway hosts, run the baseline on them, take it back
+	@$(BIN) sandbox demo
+
+check: build lint unit ## everything that needs no hosts
+
+test: check hosts ## everything that can be tested here, real hosts included
+
+lint: tools ## vet, import rules, style
+	@$(LINT) run ./...
+
+tools:
+	@command -v $(LINT) >/dev/null || { echo "installing golangci-lint $(LINT_VER), once"; \
+	  GOBIN=/usr/local/bin GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VER); }
+	@.ci/packages
+
+unit: ## unit tests and scripts without hosts
+	@$(GO) test -count=1 ./...
+
+hosts: build ## tests on real throwaway hosts; they fail where there can be none
+	@$(GO) test -count=1 -p 1 -timeout 30m -tags hosts $(HOSTS)
+
+bench: ## benchmarks, as ratios side by side
+	@$(GO) test -run xxx -bench . -benchtime 1s ./...
+
+fuzz: ## each fuzz target for 60 s
+	@for pkg in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
+	  for name in $$(grep -hoE '^func Fuzz[A-Za-z]+' $$pkg/*_test.go | cut -d' ' -f2); do \
+	    echo "$$pkg $$name"; $(GO) test -run xxx -fuzz "^$$name\$$" -fuzztime 60s -fuzzminimizetime 1x $$pkg || exit 1; \
+	  done; done
+
+clean: ## remove what was built
+	@rm -rf bin dist runner/helperbin/bin/*.gz runner/helperbin/bin/*.json
