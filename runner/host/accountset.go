@@ -319,7 +319,7 @@ func (w *writer) deleteUser(ctx context.Context, name string, home bool) error {
 	if now.uid == 0 {
 		return errors.New("the system cannot do without it")
 	}
-	if err := w.endProcesses(ctx, now.uid); err != nil {
+	if err := w.endProcesses(ctx, name, now.uid); err != nil {
 		return err
 	}
 	err = w.changeAccounts(ctx, opUserDel, "user:"+name, name, func(*accountDone) error {

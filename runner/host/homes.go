@@ -224,7 +224,8 @@ func (m *Machine) homeMode() task.Mode {
 
 // endProcesses waits for the last processes of an account to end, after its service
 // manager was stopped. Those that somebody started otherwise are named in the error.
-func (w *writer) endProcesses(ctx context.Context, uid int64) error {
+func (w *writer) endProcesses(ctx context.Context, name string, uid int64) error {
+	w.m.dropManager(name)
 	left := processesOf(uid)
 	if len(left) == 0 || w.m.root != "" {
 		return nil

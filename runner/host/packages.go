@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -156,32 +159,56 @@ func (w *writer) RemovePackages(ctx context.Context, names []string, purge bool)
 	})
 }
 
-// keepConffiles keeps the configuration files of packages that are about to be purged.
+// keepConffiles keeps the configuration files of packages that are about to be
+// purged: those that dpkg knows, those that ucf manages for them, and what lies in
+// a folder of the package's name.
 func (w *writer) keepConffiles(names []string) (out []saved, err error) {
+	files := w.m.ucfFiles(names)
 	for _, name := range names {
-		files, err := w.m.apt.Conffiles(name)
+		known, err := w.m.apt.Conffiles(name)
 		if err != nil {
 			return nil, err
 		}
-		for _, f := range files {
-			p, now, err := w.open(f.Path)
-			if absent(err) {
-				continue
+		for _, f := range known {
+			files = append(files, f.Path)
+		}
+		name, _, _ = strings.Cut(name, ":")
+		_ = filepath.WalkDir(w.m.sys("/etc/"+name), func(file string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				files = append(files, file)
 			}
-			if err != nil {
-				return nil, err
-			}
-			err = p.keep(now, w.s.Journal, false)
-			p.close()
-			if err != nil {
-				return nil, err
-			}
-			if now.Kind != task.KindNone {
-				out = append(out, saved{f.Path, now})
-			}
+			return nil // mostly there is no such folder
+		})
+	}
+	for _, file := range sorted(files) {
+		p, now, err := w.open(file)
+		if absent(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		err = p.keep(now, w.s.Journal, false)
+		p.close()
+		if err != nil {
+			return nil, err
+		}
+		if now.Kind == task.KindFile || now.Kind == task.KindLink {
+			out = append(out, saved{file, now})
 		}
 	}
 	return out, nil
+}
+
+// ucfFiles reads which files ucf(1) manages for packages.
+func (m *Machine) ucfFiles(names []string) (out []string) {
+	b, _ := os.ReadFile(m.sys("/var/lib/ucf/registry"))
+	for _, l := range strings.Split(string(b), "\n") {
+		if f := strings.Fields(l); len(f) == 2 && slices.Contains(names, f[0]) {
+			out = append(out, f[1])
+		}
+	}
+	return out
 }
 
 // changePackages journals a change of packages. What it did beyond what was asked

@@ -13,22 +13,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const cgroupRoot = "/sys/fs/cgroup"
+// unified returns the folder of our own control group in the unified hierarchy
+// (cgroups(7)), or "". Beside the older hierarchies it is mounted one level deeper.
+func unified() string {
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return ""
+	}
+	for _, l := range strings.Split(string(b), "\n") {
+		own, ok := strings.CutPrefix(l, "0::")
+		if !ok || strings.Contains(own, "..") {
+			continue
+		}
+		for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+			var st unix.Statfs_t
+			if unix.Statfs(root, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC {
+				return filepath.Join(root, own)
+			}
+		}
+	}
+	return ""
+}
 
 // enclose makes a control group for the process and returns an open descriptor of
 // it, or -1 where that is not possible; then session and marker must do.
 func (p *process) enclose() (fd int, release func()) {
 	none := func() {}
-	b, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil || os.Geteuid() != 0 {
+	own := unified()
+	if own == "" || os.Geteuid() != 0 {
 		return -1, none
 	}
-	own, ok := strings.CutPrefix(strings.TrimSpace(string(b)), "0::")
-	var st unix.Statfs_t
-	if !ok || unix.Statfs(cgroupRoot, &st) != nil || st.Type != unix.CGROUP2_SUPER_MAGIC {
-		return -1, none
-	}
-	dir := filepath.Join(cgroupRoot, own, "holdfast-"+p.tag)
+	dir := filepath.Join(own, "holdfast-"+p.tag)
 	if os.Mkdir(dir, 0o755) != nil {
 		return -1, none
 	}

@@ -63,7 +63,7 @@ func (u *undo) accounts(ctx context.Context, w *writer, e *journal.Entry) (step,
 	}
 	s.act = func() error {
 		if created {
-			if err := w.endProcesses(ctx, uid); err != nil {
+			if err := w.endProcesses(ctx, before.Name, uid); err != nil {
 				return fmt.Errorf("cannot delete the account %s: %w", before.Name, err)
 			}
 		}

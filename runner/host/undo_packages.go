@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -195,6 +196,9 @@ func again(back []task.PackageSpec, manual, auto []string) []string {
 func (u *undo) conffile(ctx context.Context, w *writer, f saved) error {
 	now, err := w.present(f.Path, true)
 	if err != nil || f.Image.imprint().differs(now.imprint()) == "" {
+		return err
+	}
+	if err := w.makeParents(ctx, path.Dir(f.Path)); err != nil {
 		return err
 	}
 	if f.Image.Kind == task.KindLink {

@@ -81,6 +81,16 @@ func (m *Machine) dropManager(user string) {
 	}
 }
 
+// managerGone reports whether an account has no service manager, or is itself gone.
+func (m *Machine) managerGone(ctx context.Context, user string) bool {
+	m.dropManager(user)
+	if uid, _, err := m.owner(user); err != nil || len(processesOf(int64(uid))) == 0 {
+		return true
+	}
+	_, err := m.manager(ctx, user)
+	return errors.Is(err, systemd.ErrNotRunning)
+}
+
 // Unit returns the state of a service manager's unit. Where an account's manager
 // does not run, the unit's files tell.
 func (r *reader) Unit(ctx context.Context, ref task.UnitRef) (task.Unit, error) {
