@@ -41,7 +41,6 @@ type Stats interface {
 func (h *hostRun) work(ctx context.Context) {
 	began := time.Now()
 	f := &event.HostFinished{}
-	code := CodeOK
 	conn, err := h.run.opts.Connect(ctx, h.host)
 	if err == nil {
 		err = h.talk(ctx, conn)
@@ -54,7 +53,8 @@ func (h *hostRun) work(ctx context.Context) {
 	} else {
 		err = asUnreachable(h.host.Name, err)
 	}
-	f.Status, code = h.outcome(ctx, err)
+	status, code := h.outcome(ctx, err)
+	f.Status = status
 	f.Counts, f.Duration = h.counts, time.Since(began)
 	h.run.emit(h.host.Name, event.Event{HostFinished: f})
 	h.run.count(f, code)
@@ -131,7 +131,7 @@ func (h *hostRun) talk(ctx context.Context, conn remote.Conn) error {
 	at := conn.Describe()
 	h.run.emit(h.host.Name, event.Event{HostConnected: &event.HostConnected{Address: at.Address, User: at.User,
 		Root: w.Facts.UID == 0, OS: w.Facts.OS.Name, Helper: w.Build, Duration: session.Duration}})
-	if h.run.opts.Mode == event.Undo {
+	if h.run.opts.Mode == event.Undo || h.run.opts.Mode == event.UndoPlan {
 		return h.undo(ctx)
 	}
 	for _, p := range w.Pending {

@@ -209,11 +209,19 @@ func (r *run) finish(ctx context.Context) event.RunFinished {
 
 // hello says what run this is to a helper.
 func (r *run) hello() wire.Hello {
-	h := wire.Hello{Run: r.opts.ID, Mode: string(r.opts.Mode), Controller: r.opts.Controller, User: r.opts.User, Command: r.opts.Command}
+	h := wire.Hello{Run: r.opts.ID, Mode: wireMode(r.opts.Mode), Controller: r.opts.Controller, User: r.opts.User, Command: r.opts.Command}
 	if pb := r.opts.Playbook; pb != nil {
 		h.Playbook, h.Version = pb.Lang.Name, pb.Lang.Version
 	}
 	return h
+}
+
+// wireMode is what a helper calls a mode: an undo is one whether it acts or not.
+func wireMode(m event.Mode) string {
+	if m == event.UndoPlan {
+		m = event.Undo
+	}
+	return string(m)
 }
 
 // errStop ends the work on a host after a failure that was reported already.

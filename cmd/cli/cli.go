@@ -258,9 +258,20 @@ func (env *Env) renderer(o output) (render.Renderer, error) {
 		return nil, usagef("--output text or --output json", "unknown output %q", o.format)
 	}
 	tty := env.isTerminal()
-	return render.New(render.Options{Out: env.redactor.Writer(env.Stdout), Err: env.Stderr, Format: o.format,
-		Live: tty, Color: tty && env.Getenv("NO_COLOR") == "", Diff: o.diff, Verbose: o.verbose, Width: env.width, Now: env.Now}), nil
+	out := env.redactor.Writer(env.Stdout)
+	return &redacted{render.New(render.Options{Out: out, Err: env.redactor.Writer(env.Stderr), Format: o.format,
+		Live: tty, Color: tty && env.Getenv("NO_COLOR") == "", Diff: o.diff, Verbose: o.verbose, Width: env.width, Height: env.height,
+		Now: env.Now, Redact: env.redactor.String}), out}, nil
 }
+
+// redacted is a renderer that lets go of what its redactor holds back when it is closed.
+type redacted struct {
+	render.Renderer
+	out io.Closer
+}
+
+// Close ends the rendering.
+func (r *redacted) Close() error { return errors.Join(r.Renderer.Close(), r.out.Close()) }
 
 // finish turns the end of a run into the program's status.
 func finish(f event.RunFinished) error {

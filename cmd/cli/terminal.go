@@ -23,4 +23,12 @@ func (env *Env) width() int {
 	return 80
 }
 
+// height returns the height of the terminal, 24 where there is none.
+func (env *Env) height() int {
+	if f, ok := env.Stdout.(*os.File); ok {
+		return render.Height(f)
+	}
+	return 24
+}
+
 func readFile(name string) ([]byte, error) { return os.ReadFile(name) }

@@ -24,11 +24,15 @@ its own and can be undone.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			u.Run = args[0]
+			mode := event.Undo
+			if u.Plan {
+				mode = event.UndoPlan
+			}
 			hosts, faults := o.fleet.hosts()
 			if len(faults) > 0 {
 				return faults.Err()
 			}
-			done, err := o.engine(cmd.Context(), runner.Options{Mode: event.Undo, Hosts: hosts, Blobs: load.NewBlobs(), Undo: u})
+			done, err := o.engine(cmd.Context(), runner.Options{Mode: mode, Hosts: hosts, Blobs: load.NewBlobs(), Undo: u})
 			return firstOf(err, finish(done))
 		},
 	}

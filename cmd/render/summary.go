@@ -111,6 +111,8 @@ func (v *textView) effect(f *event.RunFinished) []string {
 	switch v.run.Mode {
 	case event.Verify:
 		return []string{fmt.Sprintf("%s as described, %d not", plural(sum.Unchanged, "check"), sum.Failed)}
+	case event.UndoPlan:
+		return []string{fmt.Sprintf("%s would be undone on %s, %d refused", plural(sum.Undone, "change"), plural(f.Changed, "host"), sum.Refused), "nothing was done"}
 	case event.Undo:
 		return []string{fmt.Sprintf("%s undone on %s, %d refused", plural(sum.Undone, "change"), plural(f.Changed, "host"), sum.Refused)}
 	}
@@ -132,8 +134,8 @@ func (v *textView) effect(f *event.RunFinished) []string {
 
 // changed is what a task did that changed something, in this mode.
 func (v *textView) changed() string {
-	if v.run.Mode == event.Undo {
-		return "undone"
+	if undoing(v.run.Mode) {
+		return undoneWord(v.run.Mode)
 	}
 	return label(v.run.Mode, event.Changed)
 }

@@ -230,7 +230,7 @@ func (v *textView) queued(h *hostView, q *event.HandlerQueued) {
 }
 
 func (v *textView) undone(h *hostView, u *event.Undone) {
-	word, st := undoOutcome(u.Status)
+	word, st := undoOutcome(v.run.Mode, u.Status)
 	b := &block{word: word, style: st, head: line{{u.Resource, normal}}}
 	if u.Action != "" {
 		b.head = append(b.head, span{": " + u.Action, normal})
@@ -320,7 +320,7 @@ func (v *textView) now(h *hostView, b *block) {
 		indent = strings.Repeat(" ", v.column+4)
 	}
 	width := 9
-	if v.run.Mode == event.Undo {
+	if undoing(v.run.Mode) {
 		width = len("irreversible")
 	}
 	if len(b.head) == 0 {

@@ -136,7 +136,7 @@ func label(mode event.Mode, s event.Status) string {
 		return "not known"
 	case mode == event.Verify && s == event.Unchanged:
 		return "as described"
-	case mode == event.Undo && s == event.Unchanged:
+	case undoing(mode) && s == event.Unchanged:
 		return "already"
 	}
 	return string(s)
@@ -164,10 +164,10 @@ func hostOutcome(s event.HostStatus) (string, style) {
 }
 
 // undoOutcome is what the outcome of a resource is called, and how it looks.
-func undoOutcome(s string) (string, style) {
+func undoOutcome(mode event.Mode, s string) (string, style) {
 	switch s {
 	case "undone":
-		return s, good
+		return undoneWord(mode), good
 	case "already":
 		return s, dim
 	case "refused":
@@ -176,6 +176,15 @@ func undoOutcome(s string) (string, style) {
 		return "FAILED", alarm
 	}
 	return s, doubt
+}
+
+func undoing(mode event.Mode) bool { return mode == event.Undo || mode == event.UndoPlan }
+
+func undoneWord(mode event.Mode) string {
+	if mode == event.UndoPlan {
+		return "would undo"
+	}
+	return "undone"
 }
 
 // tally is one number of a host's counts.
@@ -188,7 +197,7 @@ type tally struct {
 // tallies returns the counts in the order of importance for a reader of the summary.
 func tallies(mode event.Mode, c event.Counts) []tally {
 	return []tally{
-		{"undone", c.Undone, mode == event.Undo}, {"refused", c.Refused, false},
+		{undoneWord(mode), c.Undone, undoing(mode)}, {"refused", c.Refused, false},
 		{label(mode, event.Unchanged), c.Unchanged, false},
 		{label(mode, event.Changed), c.Changed, mode == event.Apply || mode == event.Plan},
 		{label(mode, event.Ran), c.Ran, false}, {label(mode, event.Unknown), c.Unknown, false},

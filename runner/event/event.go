@@ -53,6 +53,8 @@ const (
 	Apply  Mode = "apply"
 	Verify Mode = "verify"
 	Undo   Mode = "undo"
+	// UndoPlan says what an undo would do: Undone events tell of what would be undone.
+	UndoPlan Mode = "undo-plan"
 )
 
 // RunStarted opens the stream.

@@ -23,17 +23,17 @@ func (s *server) program(ctx context.Context, p *wire.Program, secrets map[int]s
 	}
 	for _, name := range p.Queue {
 		if err := s.enqueue(name); err != nil {
-			return s.refuse(err.Error(), "")
+			return s.refuse(err.Error())
 		}
 	}
 	for _, name := range p.Drop {
 		if err := s.dequeue(name); err != nil {
-			return s.refuse(err.Error(), "")
+			return s.refuse(err.Error())
 		}
 	}
 	done := &wire.Done{ID: p.ID}
 	for i := range p.Steps {
-		if s.stopping() || ctx.Err() != nil {
+		if s.ended(ctx) {
 			done.Cancelled = true
 			break
 		}
@@ -53,7 +53,7 @@ func (s *server) program(ctx context.Context, p *wire.Program, secrets map[int]s
 		}
 	}
 	done.Pending = slices.Clone(s.queue)
-	if s.stopping() || ctx.Err() != nil {
+	if s.ended(ctx) {
 		done.Cancelled = true
 	}
 	if p.Final {
@@ -150,7 +150,7 @@ func (s *server) flush(ctx context.Context, done *wire.Done) error {
 		if !slices.Contains(s.queue, name) {
 			continue
 		}
-		if s.stopping() || ctx.Err() != nil {
+		if s.ended(ctx) {
 			done.Cancelled = true
 			return nil
 		}
@@ -166,7 +166,7 @@ func (s *server) flush(ctx context.Context, done *wire.Done) error {
 			continue
 		}
 		if err := s.dequeue(name); err != nil {
-			return s.refuse(err.Error(), "")
+			return s.refuse(err.Error())
 		}
 	}
 	return nil

@@ -147,6 +147,9 @@ func (s *server) stopping() bool {
 	}
 }
 
+// ended reports whether there is no more work to begin.
+func (s *server) ended(ctx context.Context) bool { return s.stopping() || ctx.Err() != nil }
+
 func (s *server) takeSecrets(payload []byte) error {
 	var plain map[string]string
 	if err := json.Unmarshal(payload, &plain); err != nil {
@@ -209,7 +212,7 @@ func (s *server) talk(ctx context.Context) error {
 		return nil
 	}
 	if first.message.Hello == nil {
-		return s.refuse("the talk must begin with hello", "")
+		return s.refuse("the talk must begin with hello")
 	}
 	if err := s.welcome(first.message.Hello); err != nil {
 		return err
@@ -222,7 +225,7 @@ func (s *server) talk(ctx context.Context) error {
 		case j.message.Undo != nil:
 			err = s.undo(ctx, j.message.Undo)
 		default:
-			err = s.refuse("a message that does not belong here", "")
+			err = s.refuse("a message that does not belong here")
 		}
 		if err != nil {
 			return err
@@ -231,8 +234,8 @@ func (s *server) talk(ctx context.Context) error {
 	return nil
 }
 
-func (s *server) refuse(message, hint string) error {
-	if err := s.stream.Send(&wire.Message{Refused: &wire.Refused{Error: message, Hint: hint}}); err != nil {
+func (s *server) refuse(message string) error {
+	if err := s.stream.Send(&wire.Message{Refused: &wire.Refused{Error: message}}); err != nil {
 		return err
 	}
 	return errors.New(message)
@@ -244,12 +247,12 @@ func (s *server) writes() bool { return s.hello.Mode == "apply" || s.hello.Mode 
 func (s *server) welcome(h *wire.Hello) error {
 	s.hello = h
 	if h.Min > wire.MaxProtocol || h.Max < wire.MinProtocol {
-		return s.refuse(fmt.Sprintf("this helper speaks protocol %d to %d", wire.MinProtocol, wire.MaxProtocol), "")
+		return s.refuse(fmt.Sprintf("this helper speaks protocol %d to %d", wire.MinProtocol, wire.MaxProtocol))
 	}
 	w := &wire.Welcome{Min: wire.MinProtocol, Max: wire.MaxProtocol, Build: s.opts.Build,
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, Facts: s.machine.Facts()}
 	if err := s.openStore(); err != nil {
-		return s.refuse(err.Error(), "")
+		return s.refuse(err.Error())
 	}
 	if s.writes() {
 		if err := s.takeLock(); err != nil {
@@ -259,7 +262,7 @@ func (s *server) welcome(h *wire.Hello) error {
 	}
 	if s.store != nil {
 		if err := s.recall(w); err != nil {
-			return s.refuse(err.Error(), "")
+			return s.refuse(err.Error())
 		}
 	}
 	if h.Mode == "plan" {
@@ -301,7 +304,7 @@ func (s *server) takeLock() error {
 		return err
 	}
 	if err != nil {
-		return s.refuse(err.Error(), "")
+		return s.refuse(err.Error())
 	}
 	s.lock = lock
 	return nil

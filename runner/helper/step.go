@@ -55,7 +55,7 @@ func (s *server) pause(ctx context.Context, d time.Duration) bool {
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return !s.stopping() && ctx.Err() == nil
+		return !s.ended(ctx)
 	case <-s.stop:
 		return false
 	case <-ctx.Done():

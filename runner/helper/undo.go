@@ -39,7 +39,7 @@ func (s *server) runs() ([]wire.Run, error) {
 func (s *server) undo(ctx context.Context, u *wire.Undo) error {
 	rec, err := s.store.Load(u.Run)
 	if err != nil {
-		return s.refuse(err.Error(), "")
+		return s.refuse(err.Error())
 	}
 	opts := host.UndoOptions{Only: u.Only, Plan: u.Plan, Force: u.Force, Fence: s.lock.Check,
 		Progress: func(text string) { _ = s.stream.Send(&wire.Message{Progress: &wire.Progress{Message: text}}) },
@@ -49,7 +49,7 @@ func (s *server) undo(ctx context.Context, u *wire.Undo) error {
 		s.journal, err = s.store.Begin(journal.RunInfo{ID: s.hello.Run, Playbook: info.Playbook, Version: info.Version, Command: s.hello.Command,
 			Started: now(), Controller: s.hello.Controller, User: s.hello.User, UndoOf: info.ID})
 		if err != nil {
-			return s.refuse(err.Error(), "")
+			return s.refuse(err.Error())
 		}
 		opts.Into = s.journal
 	}
@@ -67,7 +67,7 @@ func (s *server) undo(ctx context.Context, u *wire.Undo) error {
 		s.renotify(ctx, rec, results)
 		s.conclude(results, err)
 	}
-	done.Cancelled = s.stopping() || ctx.Err() != nil
+	done.Cancelled = s.ended(ctx)
 	return s.stream.Send(&wire.Message{Done: done})
 }
 
@@ -156,7 +156,7 @@ func (s *server) renotify(ctx context.Context, rec *journal.Record, results []ho
 		}
 	}
 	for _, def := range defs {
-		if !wanted[def.Name] || s.stopping() || ctx.Err() != nil {
+		if !wanted[def.Name] || s.ended(ctx) {
 			continue
 		}
 		for i := range def.Steps {

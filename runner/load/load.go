@@ -68,7 +68,6 @@ type Node struct {
 	Path          string // of the entry; inside a used playbook with its name in front
 	fs            fs.FS
 	templates     map[string]*tmpl
-	results       []string // registered names that a template may read here
 }
 
 // Expr is a compiled expression with its place.
@@ -243,7 +242,7 @@ func (c *compiler) entry(sc *scope, e *lang.Entry, path string) *Node {
 		n.Rescue = c.entries(sc, e.Rescue, path)
 		n.Always = c.entries(sc, e.Always, path)
 	case e.Use != "":
-		c.use(inner, n, path)
+		c.use(inner, n)
 	case e.Module != "":
 		if !c.wanted(e) {
 			return nil
@@ -334,7 +333,7 @@ func (c *compiler) register(sc *scope, n *Node) {
 }
 
 // use compiles another playbook in this place.
-func (c *compiler) use(sc *scope, n *Node, path string) {
+func (c *compiler) use(sc *scope, n *Node) {
 	e := n.Entry
 	if slices.Contains(c.using, e.Use) {
 		c.faults.Addf(e.UsePos, n.Path+".use", "%q uses itself: %s", e.Use, strings.Join(append(c.using, e.Use), " > "))

@@ -83,11 +83,11 @@ func Open(ctx context.Context, conn Conn, opts Options) (*Session, error) {
 	hello := opts.Hello
 	hello.Min, hello.Max = wire.MinProtocol, wire.MaxProtocol
 	if err := s.stream.Send(&wire.Message{Hello: &hello}); err != nil {
-		s.Close()
+		_ = s.Close() // the first error says more
 		return nil, &Lost{err}
 	}
 	if err := s.welcome(setup); err != nil {
-		s.Close()
+		_ = s.Close() // the first error says more
 		return nil, err
 	}
 	s.Duration = time.Since(began)
