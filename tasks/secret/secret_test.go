@@ -21,7 +21,14 @@ func TestTextNeverPrints(t *testing.T) {
 		Shown  secret.Text
 	}{secret.New(canary), secret.New(canary)}
 	var log bytes.Buffer
-	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "s", outer.Shown)
+	for _, h := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
+		slog.New(h).Info("x", "s", outer.Shown, "p", &outer.Shown, "outer", outer, slog.Any("list", []secret.Text{outer.Shown}))
+	}
+	for _, want := range []string{"s=" + secret.Mask, `"s":"` + secret.Mask} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %q: %s", want, log.String())
+		}
+	}
 	b, err := json.Marshal(outer)
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package task
 
 import (
 	"context"
-	"net/http"
 	"time"
 )
 
@@ -300,9 +299,10 @@ type Request struct {
 	MaxBody   int64  // 0 is 1 MiB
 }
 
-// Response is the answer to a Request.
+// Response is the answer to a Request. Keys of Header are in the canonical form
+// of net/textproto: Content-Type.
 type Response struct {
 	Status int
-	Header http.Header
+	Header map[string][]string
 	Body   []byte
 }

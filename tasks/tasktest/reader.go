@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"path"
 	"slices"
 	"strconv"
@@ -269,7 +268,7 @@ func (h *Host) Fetch(ctx context.Context, req task.Request) (task.Response, erro
 	if h.OnFetch != nil {
 		return h.OnFetch(req)
 	}
-	return task.Response{Status: 200, Header: http.Header{"Content-Type": {"text/plain"}}, Body: []byte("ok\n")}, nil
+	return task.Response{Status: 200, Header: map[string][]string{"Content-Type": {"text/plain"}}, Body: []byte("ok\n")}, nil
 }
 
 // Dial implements [task.Reader].
