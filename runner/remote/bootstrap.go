@@ -186,12 +186,12 @@ func (b *bootstrap) password(root Root) error {
 	pw, err := root.Password()
 	if err != nil {
 		_ = b.proc.Close()
-		_ = <-answered // the other error says more
+		<-answered //nolint:errcheck // the other error says more
 		return fmt.Errorf("cannot get the password for sudo: %w", err)
 	}
 	if err := b.send(pw.Reveal() + "\n"); err != nil {
 		_ = b.proc.Close()
-		_ = <-answered // the other error says more
+		<-answered //nolint:errcheck // the other error says more
 		return err
 	}
 	// The second prompt means that the password was wrong; giving it again would
@@ -202,7 +202,7 @@ func (b *bootstrap) password(root Root) error {
 		return err
 	case <-again:
 		_ = b.proc.Close()
-		_ = <-answered // the other error says more
+		<-answered //nolint:errcheck // the other error says more
 		return &Denied{Message: "sudo refused the password"}
 	}
 }
