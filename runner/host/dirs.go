@@ -187,9 +187,9 @@ func (w *writer) setOwner(ctx context.Context, name string, uid, gid *uint32) er
 func (w *writer) adjust(ctx context.Context, p *place, now *image, op string, act func(fd int) error) error {
 	if id, err := w.m.identity(w.user); err != nil {
 		return err
-	} else if id == nil && now.Kind == task.KindFile && now.nlink > 1 && !p.trusted() {
+	} else if id == nil && now.Kind == task.KindFile && now.linked && !p.trusted() {
 		// Anyone may make a hard link to any file in a folder of his own and wait for us.
-		return fmt.Errorf("it has %d hard links and others can write to its folder", now.nlink)
+		return errors.New("it has several hard links and others can write to its folder")
 	}
 	e := journal.Entry{Op: op, Resource: p.path, Before: encode(now), Want: encode(fileWant{})}
 	return w.change(ctx, e, func(*journal.Entry) (after string, err error) {

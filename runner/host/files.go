@@ -316,7 +316,7 @@ func (w *writer) valid(ctx context.Context, argv []string, file string) error {
 func (p *place) sync() error {
 	fd, err := unix.Openat(p.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil //nolint:nilerr // see above
+		return nil
 	}
 	defer unix.Close(fd) //nolint:errcheck // only synced
 	if err := unix.Fsync(fd); err != nil && !errors.Is(err, unix.EINVAL) {

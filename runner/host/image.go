@@ -31,8 +31,7 @@ type image struct {
 	Target string            `json:"target,omitempty"` // of a link
 	Tree   string            `json:"tree,omitempty"`   // where a removed directory is kept
 	Attrs  map[string][]byte `json:"attrs,omitempty"`  // extended attributes
-	nlink  uint64
-	dev    uint64
+	linked bool              // a file with several hard links
 }
 
 func (i *image) imprint() imprint {
@@ -82,7 +81,7 @@ func (p *place) look() (*image, error) {
 }
 
 func imageOf(st *unix.Stat_t) *image {
-	i := &image{Mode: task.Mode(st.Mode & 0o7777), UID: st.Uid, GID: st.Gid, Size: st.Size, nlink: uint64(st.Nlink), dev: st.Dev}
+	i := &image{Mode: task.Mode(st.Mode & 0o7777), UID: st.Uid, GID: st.Gid, Size: st.Size, linked: st.Nlink > 1}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		i.Kind = task.KindFile

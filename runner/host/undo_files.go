@@ -35,7 +35,7 @@ func (u *undo) file(ctx context.Context, w *writer, e *journal.Entry) (step, err
 	if err != nil {
 		return step{}, err
 	}
-	s := u.restore(ctx, w, e, &before, now)
+	s := u.restore(ctx, w, e, &before)
 	expected := u.expect[e.Resource]
 	if !e.Finished {
 		// The act happened, in part or not at all.
@@ -103,7 +103,7 @@ func (w *writer) present(name string, content bool) (*image, error) {
 }
 
 // restore says how the image of before comes back.
-func (u *undo) restore(ctx context.Context, w *writer, e *journal.Entry, before, now *image) step {
+func (u *undo) restore(ctx context.Context, w *writer, e *journal.Entry, before *image) step {
 	name := e.Resource
 	switch {
 	case e.Op == opMode:
@@ -195,18 +195,16 @@ func (w *writer) restoreTree(ctx context.Context, name, from string) error {
 	}
 	e := journal.Entry{Op: opTree, Resource: name, Before: encode(now), Want: encode(fileWant{})}
 	return w.change(ctx, e, func(*journal.Entry) (string, error) {
-		err := unix.EXDEV
-		if id == nil && now.Kind == task.KindNone {
-			err, _ = unix.Renameat2(unix.AT_FDCWD, from, p.fd, p.name, unix.RENAME_NOREPLACE).(unix.Errno)
-		}
-		if err != 0 {
+		whole := id == nil && now.Kind == task.KindNone &&
+			unix.Renameat2(unix.AT_FDCWD, from, p.fd, p.name, unix.RENAME_NOREPLACE) == nil
+		if !whole {
 			if err := w.copyBack(p, now, from); err != nil {
 				return "", fmt.Errorf("cannot put the directory %s back: %w", name, err)
 			}
 		}
-		made, lerr := p.look()
-		if lerr != nil {
-			return "", lerr
+		made, err := p.look()
+		if err != nil {
+			return "", err
 		}
 		return made.imprint().String(), p.sync()
 	})

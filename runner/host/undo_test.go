@@ -264,3 +264,35 @@ func TestSweepRemovesHalfMadeFiles(t *testing.T) {
 		t.Errorf("got error %v, want that the half-made file is gone", err)
 	}
 }
+
+// TestUndoOnAFullDisk takes a run back when neither its journal nor the files have
+// any room left but the reserve.
+func TestUndoOnAFullDisk(t *testing.T) {
+	b := newBench(t)
+	b.must(syscall.Mount("tmpfs", b.dir, "tmpfs", 0, "size=8m,mode=755"))
+	defer syscall.Unmount(b.dir, syscall.MNT_DETACH) //nolint:errcheck // the folder is temporary
+	store, err := journal.Open(b.path("state"))
+	b.must(err)
+	b.store = store
+	b.begin("r1", "")
+	b.must(os.Mkdir(b.path("work"), 0o755))
+	b.put("work/f", strings.Repeat("old", 30000))
+	b.must(b.writer().WriteFile(ctx, task.FileWrite{Path: b.path("work/f"), Data: []byte("new")}))
+	b.must(b.j.Close(journal.Succeeded))
+	ballast, err := os.Create(b.path("ballast"))
+	b.must(err)
+	for err == nil {
+		_, err = ballast.Write(make([]byte, 4096))
+	}
+	b.must(ballast.Close())
+	rec, err := b.store.Load("r1")
+	b.must(err)
+	b.begin("u1", "r1")
+	results, err := b.m.Undo(ctx, rec, host.UndoOptions{Into: b.j})
+	if err != nil || len(results) != 1 || results[0].Status != host.Undone {
+		t.Errorf("got %+v and error %v, want undone", results, err)
+	}
+	if got := string(readAll(t, b.path("work/f"))); !strings.HasPrefix(got, "oldold") {
+		t.Errorf("got %.10q, want the old content", got)
+	}
+}
