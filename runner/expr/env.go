@@ -95,6 +95,21 @@ func NewEnv(scope Scope) (*Env, error) {
 	return e, nil
 }
 
+// isGlobal reports whether a function of that name can be called without a
+// receiver. A name of methods only, such as value or first, is free to use.
+func isGlobal(base *cel.Env, name string) bool {
+	f, ok := base.Functions()[name]
+	if !ok {
+		return false
+	}
+	for _, o := range f.OverloadDecls() {
+		if !o.IsMemberFunction() {
+			return true
+		}
+	}
+	return false
+}
+
 func newEnv(scope Scope) (*Env, error) {
 	base, err := baseEnv()
 	if err != nil {
@@ -106,7 +121,7 @@ func newEnv(scope Scope) (*Env, error) {
 		if !isName(name) {
 			return nil, fmt.Errorf("cannot use the name %q in expressions: want letters, digits and _, and no reserved word", name)
 		}
-		if _, taken := base.CELTypeProvider().FindIdent(name); taken || base.HasFunction(name) {
+		if _, taken := base.CELTypeProvider().FindIdent(name); taken || isGlobal(base, name) {
 			return nil, fmt.Errorf("cannot use the name %q in expressions: the language has it already", name)
 		}
 		opts = append(opts, cel.Variable(name, e.schema.celType(scope[name])))

@@ -196,12 +196,14 @@ func mustEnv(names expr.Scope) *expr.Env {
 	return env
 }
 
-// with returns a scope with one more name, for a loop variable or a result.
-func (sc *scope) with(name string, t *expr.Type) *scope {
+// with returns a scope with one more name, for a loop variable or a result. A name
+// that the expression language has already is a fault at pos.
+func (sc *scope) with(name string, t *expr.Type, pos source.Pos, path string) *scope {
 	out := *sc
 	env, err := sc.env.With(expr.Scope{name: t})
 	if err != nil {
-		panic(fmt.Sprintf("internal error: %v", err))
+		sc.compiler.faults.Addf(pos, path, "%s", err)
+		return &out
 	}
 	out.env = env
 	return &out
@@ -233,7 +235,7 @@ func (c *compiler) entry(sc *scope, e *lang.Entry, path string) *Node {
 	if e.Each != nil {
 		var elem *expr.Type
 		n.Each, elem = c.each(sc, e.Each, n.Path+".each")
-		inner = sc.with(e.As, elem)
+		inner = sc.with(e.As, elem, e.Pos, n.Path+".as")
 		n.When = c.condition(inner, e.When, n.Path+".when")
 	}
 	switch {
@@ -284,7 +286,7 @@ func (c *compiler) module(sc *scope, n *Node) {
 	e := n.Entry
 	n.Module = c.modules[e.Module]
 	n.Args = c.args(sc, n, e.Args, e.ModulePos)
-	result := sc.with("result", mustType(n.Module.ResultType))
+	result := sc.with("result", mustType(n.Module.ResultType), e.Pos, n.Path)
 	n.ChangedIf = c.condition(result, e.ChangedIf, n.Path+".changed_if")
 	n.FailIf = c.condition(result, e.FailIf, n.Path+".fail_if")
 	n.IgnoreFailure = c.condition(sc, e.IgnoreFailure, n.Path+".ignore_failure")
@@ -329,7 +331,7 @@ func (c *compiler) register(sc *scope, n *Node) {
 		t = &expr.Type{Kind: expr.List, Elem: t}
 	}
 	sc.results[name.Text] = name.Pos
-	*sc = *sc.with(name.Text, t)
+	*sc = *sc.with(name.Text, t, name.Pos, n.Path+".register")
 }
 
 // use compiles another playbook in this place.
