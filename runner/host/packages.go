@@ -110,7 +110,7 @@ func (w *writer) InstallPackages(ctx context.Context, specs []task.PackageSpec) 
 	}
 	list := make([]apt.Spec, len(specs))
 	for i, s := range specs {
-		list[i] = apt.Spec{Name: s.Name, Version: s.Version, Latest: s.Latest}
+		list[i] = apt.Spec{Name: s.Name, Version: s.Version, Latest: s.Latest, Lean: s.Lean}
 	}
 	return w.changePackages(ctx, opInstall, names, nil, func() error {
 		return w.m.apt.Install(ctx, list, w.m.runTool, w.Progress)

@@ -15,11 +15,12 @@ import (
 
 // Params is what a playbook asks for.
 type Params struct {
-	Install []string       `yaml:"install" doc:"Packages to have: name, or name=version for exactly that version."`
-	Absent  []string       `yaml:"absent" doc:"Packages not to have."`
-	Latest  bool           `yaml:"latest" doc:"Upgrade what install names to the newest version that the lists offer." default:"false"`
-	Refresh *task.Duration `yaml:"refresh" doc:"Refresh the lists first when they are older than this and are about to be used."`
-	Purge   bool           `yaml:"purge" doc:"Remove the configuration of absent packages too." default:"false"`
+	Install    []string       `yaml:"install" doc:"Packages to have: name, or name=version for exactly that version."`
+	Absent     []string       `yaml:"absent" doc:"Packages not to have."`
+	Latest     bool           `yaml:"latest" doc:"Upgrade what install names to the newest version that the lists offer." default:"false"`
+	Refresh    *task.Duration `yaml:"refresh" doc:"Refresh the lists first when they are older than this and are about to be used."`
+	Recommends bool           `yaml:"recommends" doc:"Install what the packages recommend too, not only what they depend on." default:"true"`
+	Purge      bool           `yaml:"purge" doc:"Remove the configuration of absent packages too." default:"false"`
 }
 
 // State is what the host has, of the packages that the task names.
@@ -268,7 +269,7 @@ func apply(ctx context.Context, w task.Writer, p Params, s State) error {
 		// The newest version may be another one once the lists are refreshed.
 		again := p.Latest && s.Stale && want.version == "" && !slices.Contains(s.Held, want.name)
 		if differs || again {
-			specs = append(specs, task.PackageSpec{Name: want.name, Version: want.version, Latest: p.Latest && want.version == ""})
+			specs = append(specs, task.PackageSpec{Name: want.name, Version: want.version, Latest: p.Latest && want.version == "", Lean: !p.Recommends})
 		}
 	}
 	if refresh {

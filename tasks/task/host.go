@@ -202,11 +202,13 @@ type Package struct {
 }
 
 // PackageSpec asks for a package: the newest version when Version is "" and
-// Latest is set, any version when neither is, exactly Version otherwise.
+// Latest is set, any version when neither is, exactly Version otherwise. Lean
+// leaves out what it merely recommends.
 type PackageSpec struct {
 	Name    string
 	Version string
 	Latest  bool
+	Lean    bool
 }
 
 // UnitRef names a unit. User is the account whose service manager holds it, or

@@ -41,6 +41,9 @@ type Spec struct {
 	Name    string
 	Version string
 	Latest  bool
+	// Lean leaves out what the package merely recommends. One lean spec makes the
+	// whole transaction lean.
+	Lean bool
 }
 
 // Action is one step of a transaction that apt would make.

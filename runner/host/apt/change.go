@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -138,6 +139,9 @@ func (s *System) installArgs(specs []Spec) ([]string, error) {
 	}
 	if len(want) == 0 {
 		return nil, nil
+	}
+	if slices.ContainsFunc(specs, func(spec Spec) bool { return spec.Lean }) {
+		args = append(args, "--no-install-recommends")
 	}
 	return append(append(args, "--"), want...), nil
 }

@@ -107,6 +107,7 @@ func TestInstallAsksAptForWhatIsMissing(t *testing.T) {
 		{"there already", []apt.Spec{{Name: "jq"}}, ""},
 		{"there in that version", []apt.Spec{{Name: "jq", Version: "1.6-2"}}, ""},
 		{"the newest", []apt.Spec{{Name: "jq", Latest: true}}, "apt-get install -- jq"},
+		{"without what is recommended", []apt.Spec{{Name: "htop", Lean: true}}, "apt-get install --no-install-recommends -- htop"},
 		{"newer", []apt.Spec{{Name: "jq", Version: "1.7"}}, "apt-get install -- jq=1.7"},
 		{"older", []apt.Spec{{Name: "jq", Version: "1.6-1"}}, "apt-get install --allow-downgrades -- jq=1.6-1"},
 		{"provided by another", []apt.Spec{{Name: "runc"}}, ""},
