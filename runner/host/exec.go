@@ -87,16 +87,18 @@ func (m *Machine) spawn(ctx context.Context, s spawn) (task.Output, error) {
 	if err != nil {
 		return out, err
 	}
+	stopped := false
 	select {
 	case err = <-p.done:
 	case <-ctx.Done():
+		stopped = true
 		err = errors.Join(fmt.Errorf("cannot finish the command %s: %w", path.Base(file), context.Cause(ctx)), p.stop())
 	}
 	p.leave()
 	lines.flush()
 	out.Stdout, out.Stderr = stdout.String(), stderr.String()
 	out.Truncated = stdout.cut() || stderr.cut()
-	if ctx.Err() == nil {
+	if !stopped {
 		out.Status, err = status(err)
 	}
 	return out, err

@@ -340,8 +340,12 @@ const (
 	flagAppend    = 0x20
 )
 
-// explain says why root may not change a file: it is immutable (chattr(1)).
+// explain says why even root may not change a file: something is mounted on it, or
+// it is immutable (chattr(1)).
 func explain(p *place, err error) error {
+	if errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("something is mounted on %s: %w", p.path, err)
+	}
 	if !errors.Is(err, unix.EPERM) {
 		return err
 	}

@@ -112,7 +112,7 @@ func (u *undo) wanted(t *journal.TaskRecord, resource string) bool {
 }
 
 func (u *undo) task(ctx context.Context, t *journal.TaskRecord) error {
-	if len(t.Entries) == 0 {
+	if !slices.ContainsFunc(t.Entries, func(e *journal.Entry) bool { return u.wanted(t, e.Resource) }) {
 		return nil
 	}
 	w := &writer{reader: reader{m: u.m, user: t.RunAs}}
@@ -137,6 +137,9 @@ func (u *undo) task(ctx context.Context, t *journal.TaskRecord) error {
 			return fmt.Errorf("cannot go on with the undo: %w", err)
 		}
 		r := u.entry(ctx, w, t, e)
+		if e.Op == opReload && r.Status == Already {
+			continue // it is only remembered for the end
+		}
 		changed = changed || r.Status == Undone
 		u.add(r)
 	}
