@@ -329,6 +329,10 @@ func (s *server) perform(ctx context.Context, st *wire.Step, b *task.Bound, r *w
 	if s.overlay != nil {
 		r.Tentative = s.overlay.Tentative()
 	}
+	if err != nil && r.Tentative != "" && ctx.Err() == nil {
+		// It fails on the host as it is, and the plan has changed that.
+		return task.Unknownf("%s", r.Tentative)
+	}
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ var Module = task.NewAction(task.ActionDef[Params, Result]{
 	Resource:     func(p Params) string { return p.URL },
 	Run:          run,
 	Changed:      func(p Params, _ Result) bool { return !p.reads() },
-	Reversible:   func(p Params) bool { return p.reads() },
+	Reads:        func(p Params) bool { return p.reads() },
 	Irreversible: "what a server made of a request cannot be taken back from here",
 })
 
