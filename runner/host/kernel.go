@@ -78,9 +78,10 @@ func (w *writer) SetKernelParam(ctx context.Context, name, value string) error {
 	})
 }
 
-// writeParam writes in one call, as procfs wants it.
+// writeParam writes in one call, as procfs wants it. Containers may have an
+// ordinary file in the parameter's place, which must not keep its old end.
 func writeParam(file, value string) error {
-	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
 		return err
 	}
