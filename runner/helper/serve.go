@@ -334,11 +334,34 @@ func (s *server) recall(w *wire.Welcome) error {
 		s.define(def)
 		s.queue = append(s.queue, h.Name)
 	}
+	if s.hello.Mode == "apply" {
+		return s.sweep()
+	}
 	if s.hello.Mode != "undo" {
 		return nil
 	}
 	w.Runs, err = s.runs()
 	return err
+}
+
+// sweep removes the temporary files of runs that died. We hold the host's lock, so a
+// run without an end is one that has nobody left to end it.
+func (s *server) sweep() error {
+	infos, err := s.store.Runs()
+	if err != nil {
+		return err
+	}
+	for _, info := range infos {
+		if info.Status != "" {
+			continue
+		}
+		rec, err := s.store.Load(info.ID)
+		if err != nil {
+			return err
+		}
+		s.machine.Sweep(rec)
+	}
+	return nil
 }
 
 func (s *server) release() {
