@@ -20,6 +20,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -95,14 +96,13 @@ func (s *Stream) WriteFrame(kind Kind, payload []byte) error {
 	return err
 }
 
-// ReadFrame reads one frame. io.EOF means that the peer closed between frames.
+// ReadFrame reads one frame. io.EOF means that the peer closed between frames, an
+// error that wraps io.ErrUnexpectedEOF that the stream was cut inside one. Room is
+// made as the bytes come, so that an announced frame costs its peer something too.
 func (s *Stream) ReadFrame() (Kind, []byte, error) {
 	var head [5]byte
 	if _, err := io.ReadFull(s.r, head[:]); err != nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return 0, nil, Violationf("the stream ended inside a frame")
-		}
-		return 0, nil, err
+		return 0, nil, torn(err)
 	}
 	n := binary.BigEndian.Uint32(head[:4])
 	if n < 1 || n > MaxFrame {
@@ -112,11 +112,22 @@ func (s *Stream) ReadFrame() (Kind, []byte, error) {
 	if kind != JSON && kind != Secrets && kind != Blob {
 		return 0, nil, Violationf("frame of unknown kind %q", byte(kind))
 	}
-	payload := make([]byte, n-1)
-	if _, err := io.ReadFull(s.r, payload); err != nil {
-		return 0, nil, Violationf("the stream ended inside a frame")
+	var payload bytes.Buffer
+	payload.Grow(int(min(n-1, 32<<10)))
+	if _, err := io.CopyN(&payload, s.r, int64(n-1)); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, nil, torn(err)
 	}
-	return kind, payload, nil
+	return kind, payload.Bytes(), nil
+}
+
+func torn(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("the stream was cut inside a frame: %w", err)
+	}
+	return err
 }
 
 // Send writes a message.
