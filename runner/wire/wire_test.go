@@ -43,7 +43,7 @@ func TestFramesComeBack(t *testing.T) {
 			t.Errorf("frame %d: got %q with %d bytes, %v, want %q with %d bytes", i, byte(kind), len(payload), err, byte(f.kind), len(f.payload))
 		}
 	}
-	if _, _, err := s.ReadFrame(); err != io.EOF {
+	if _, _, err := s.ReadFrame(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last frame: got %v, want io.EOF itself", err)
 	}
 }
