@@ -379,3 +379,29 @@ func TestScanThroughJumpHosts(t *testing.T) {
 		t.Errorf("got %+v, %v, want one known key", keys, err)
 	}
 }
+
+// TestCloseWhileSomebodyReads ends a program whose output two goroutines still wait
+// for, which the library alone does not survive.
+func TestCloseWhileSomebodyReads(t *testing.T) {
+	b := newBench(t)
+	for range 5 {
+		c := dial(t, b.target, sshconn.Options{})
+		p := start(t, c, "cat; echo bye >&2")
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = io.Copy(io.Discard, p.Stdout()) })
+		wg.Go(func() { _, _ = io.Copy(io.Discard, p.Stderr()) })
+		time.Sleep(20 * time.Millisecond) // for the readers to wait
+		closed := make(chan struct{})
+		go func() {
+			_ = p.Close()
+			_ = c.Close()
+			wg.Wait()
+			close(closed)
+		}()
+		select {
+		case <-closed:
+		case <-time.After(5 * time.Second):
+			t.Fatal("closing never ends")
+		}
+	}
+}

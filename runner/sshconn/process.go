@@ -26,6 +26,8 @@ type process struct {
 	err    error
 
 	in      *stdin
+	out     *output
+	errs    *output
 	closing sync.Once
 	closed  chan struct{} // closed by the first Close when its ladder is done
 }
@@ -34,13 +36,26 @@ var _ remote.Process = (*process)(nil)
 
 func newProcess(c *conn, ch ssh.Channel) *process {
 	return &process{
-		conn: c, ch: ch, in: &stdin{ch: ch}, exited: make(chan struct{}), gone: make(chan struct{}), closed: make(chan struct{}),
+		conn: c, ch: ch, in: &stdin{ch: ch}, out: &output{r: ch}, errs: &output{r: ch.Stderr()}, exited: make(chan struct{}), gone: make(chan struct{}), closed: make(chan struct{}),
 	}
 }
 
 func (p *process) Stdin() io.WriteCloser { return p.in }
-func (p *process) Stdout() io.Reader     { return p.ch }
-func (p *process) Stderr() io.Reader     { return p.ch.Stderr() }
+func (p *process) Stdout() io.Reader     { return p.out }
+func (p *process) Stderr() io.Reader     { return p.errs }
+
+// output lets one goroutine read at a time. The library wakes only one of several
+// readers when a channel ends, and the others would wait for ever.
+type output struct {
+	mu sync.Mutex
+	r  io.Reader
+}
+
+func (o *output) Read(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.r.Read(b)
+}
 
 // stdin writes to the channel; to close it ends the input and leaves the channel
 // open. The library does not allow both at a time, so while a write is stuck the
@@ -160,8 +175,8 @@ func (p *process) Close() error {
 
 func (p *process) descend() {
 	// What nobody reads any more would keep the program from ending.
-	p.conn.wg.Go(func() { _, _ = io.Copy(io.Discard, p.ch) })
-	p.conn.wg.Go(func() { _, _ = io.Copy(io.Discard, p.ch.Stderr()) })
+	p.conn.wg.Go(func() { _, _ = io.Copy(io.Discard, p.out) })
+	p.conn.wg.Go(func() { _, _ = io.Copy(io.Discard, p.errs) })
 	_ = p.in.Close()
 	for _, signal := range []ssh.Signal{ssh.SIGTERM, ssh.SIGKILL} {
 		if p.within(p.exited) {
