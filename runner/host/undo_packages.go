@@ -132,7 +132,7 @@ func (u *undo) alsoRemoved(ctx context.Context, names []string) (more []string, 
 
 func (u *undo) packagesBack(ctx context.Context, w *writer, p *packagePlan, d packagesDelta, before packagesBefore) error {
 	if len(p.purge) > 0 {
-		if err := w.RemovePackages(ctx, p.purge, true); err != nil {
+		if err := w.purge(ctx, p.purge); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,8 @@ package host
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strings"
 
 	"holdfast/runner/journal"
@@ -82,4 +84,31 @@ func unitAction(c task.UnitChange) string {
 		parts = append(parts, string(c.Action)+" it")
 	}
 	return strings.Join(parts, ", ")
+}
+
+// purge removes packages and stops the units that they leave running: not every
+// package stops its own.
+func (w *writer) purge(ctx context.Context, names []string) error {
+	if w.m.facts.Init != "systemd" {
+		return w.RemovePackages(ctx, names, true)
+	}
+	sm, err := w.m.manager(ctx, "")
+	if err != nil {
+		return err
+	}
+	before, err := sm.Abandoned(ctx)
+	if err != nil {
+		return err
+	}
+	if err := w.RemovePackages(ctx, names, true); err != nil {
+		return err
+	}
+	after, err := sm.Abandoned(ctx)
+	errs := []error{err}
+	for _, name := range after {
+		if !slices.Contains(before, name) {
+			errs = append(errs, w.SetUnit(ctx, task.UnitRef{Name: name}, task.UnitChange{Action: task.UnitStop}))
+		}
+	}
+	return errors.Join(errs...)
 }

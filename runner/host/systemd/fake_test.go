@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -201,6 +202,8 @@ func (f *fakeManager) result(method string, path dbus.ObjectPath, args []any) (b
 			return []any{u.file}, ""
 		}
 		return nil, "org.freedesktop.DBus.Error.FileNotFound"
+	case "ListUnitsFiltered":
+		return []any{f.list(args[0].([]string))}, ""
 	case "EnableUnitFiles":
 		return []any{f.installable, []struct{ A, B, C string }{}}, ""
 	case "DisableUnitFiles", "MaskUnitFiles", "UnmaskUnitFiles":
@@ -214,6 +217,25 @@ func (f *fakeManager) result(method string, path dbus.ObjectPath, args []any) (b
 		return []any{jobPath}, ""
 	}
 	return nil, "org.freedesktop.DBus.Error.UnknownMethod"
+}
+
+// row is a unit in a list of the manager.
+type row struct {
+	Name, Description, Load, Active, Sub, Follower string
+	Object                                         dbus.ObjectPath
+	Job                                            uint32
+	JobType                                        string
+	JobObject                                      dbus.ObjectPath
+}
+
+func (f *fakeManager) list(states []string) []row {
+	out := []row{}
+	for name, u := range f.units {
+		if slices.Contains(states, u.active) {
+			out = append(out, row{Name: name, Load: u.load, Active: u.active, Sub: u.sub, Object: unitPath(name), JobObject: "/"})
+		}
+	}
+	return out
 }
 
 func (f *fakeManager) at(path dbus.ObjectPath) *fakeUnit {

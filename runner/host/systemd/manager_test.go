@@ -40,6 +40,18 @@ func TestStateReadsTheManager(t *testing.T) {
 	}
 }
 
+func TestAbandonedUnitsRunWithoutAFile(t *testing.T) {
+	_, m := newFake(t, 0, map[string]*fakeUnit{
+		"ssh.service":  {load: "loaded", active: "active", sub: "running"},
+		"gone.service": {load: "not-found", active: "active", sub: "running"},
+		"none.service": {load: "not-found", active: "inactive", sub: "dead"},
+	})
+	got, err := m.Abandoned(context.Background())
+	if err != nil || strings.Join(got, " ") != "gone.service" {
+		t.Errorf("got %v, error %v; want gone.service", got, err)
+	}
+}
+
 func TestActionsWaitForTheirOwnJob(t *testing.T) {
 	f, m := newFake(t, 0, map[string]*fakeUnit{"ssh.service": {load: "loaded", active: "inactive", onJob: up}})
 	ctx := context.Background()

@@ -114,6 +114,36 @@ func (m *Manager) state(ctx context.Context, unit string, details bool) (State, 
 	return st, nil
 }
 
+// Abandoned returns the units that run although nothing on disk defines them any
+// more: their package was removed and did not stop them.
+func (m *Manager) Abandoned(ctx context.Context) ([]string, error) {
+	l, err := m.connected(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var units []listed
+	err = l.ask(ctx, managerPath, managerInterface+".ListUnitsFiltered", []string{"active", "activating", "reloading"}).Store(&units)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the units: %w", err)
+	}
+	var out []string
+	for _, u := range units {
+		if u.LoadState == "not-found" {
+			out = append(out, u.Name)
+		}
+	}
+	return out, nil
+}
+
+// listed is one unit in a list of the manager, in the order of its fields there.
+type listed struct {
+	Name, Description, LoadState, ActiveState, SubState, Follower string
+	Object                                                        dbus.ObjectPath
+	Job                                                           uint32
+	JobType                                                       string
+	JobObject                                                     dbus.ObjectPath
+}
+
 func (s *State) fill(props map[string]dbus.Variant) {
 	s.LoadState = text(props, "LoadState")
 	s.ActiveState = text(props, "ActiveState")
