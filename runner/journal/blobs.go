@@ -3,6 +3,7 @@ package journal
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -93,15 +94,21 @@ func (j *Journal) KeepSecret(data []byte) (string, error) {
 	return name, nil
 }
 
-func (s *Store) box() (cipher.AEAD, error) {
+// key returns the host's own key, made when it is first needed.
+func (s *Store) key() ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key, err := os.ReadFile(s.path("key"))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && !s.readOnly {
 		key = make([]byte, 32)
 		_, _ = rand.Read(key) // never fails (crypto/rand)
 		err = s.relieve(func() error { return replace(s.path("key"), key) })
 	}
+	return key, err
+}
+
+func (s *Store) box() (cipher.AEAD, error) {
+	key, err := s.key()
 	if err != nil {
 		return nil, err
 	}
@@ -162,6 +169,23 @@ func (r *Record) Open(name string) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("cannot decrypt a before-image: %w", err)
 	}
 	return io.NopCloser(strings.NewReader(string(data))), nil
+}
+
+// Open returns a before-image of this run; see [Record.Open].
+func (j *Journal) Open(name string) (io.ReadCloser, error) {
+	return (&Record{RunInfo: j.info, store: j.store}).Open(name)
+}
+
+// Mask returns a stand-in for the digest of something secret. It is the same for the
+// same digest on this host, and of no use to try guesses without the host's own key.
+func (s *Store) Mask(digest string) (string, error) {
+	key, err := s.key()
+	if err != nil {
+		return "", fmt.Errorf("cannot mask a digest: %w", full(err))
+	}
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(digest))
+	return hex.EncodeToString(h.Sum(nil)[:16]), nil
 }
 
 // blob checks the digest of what it reads.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -66,6 +67,7 @@ type Task struct {
 	journal *Journal
 	id      int
 	info    TaskInfo
+	entries []*Entry
 }
 
 // line is one line of journal.jsonl; Kind says which of the other fields count.
@@ -201,7 +203,15 @@ func (t *Task) Intend(e Entry) (*Entry, error) {
 		return nil, fmt.Errorf("cannot write the journal: %w", err)
 	}
 	j.seq = e.Seq
+	t.entries = append(t.entries, &e)
 	return &e, nil
+}
+
+// Entries returns the entries of the task so far, in the order of the acts.
+func (t *Task) Entries() []*Entry {
+	t.journal.mu.Lock()
+	defer t.journal.mu.Unlock()
+	return slices.Clone(t.entries)
 }
 
 // Done writes down that the act has happened and which fingerprint the resource has

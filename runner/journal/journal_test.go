@@ -2,11 +2,14 @@ package journal_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -236,21 +239,127 @@ func TestLedgerShowsTampering(t *testing.T) {
 	}
 	path := filepath.Join(s.Dir(), "ledger.jsonl")
 	good, _ := os.ReadFile(path)
-	if n, err := s.VerifyLedger(); n != 3 || err != nil {
-		t.Fatalf("got %d receipts and error %v, want 3 and none", n, err)
+	if a, err := s.Audit(nil); a.Receipts != 3 || a.Line != 0 || err != nil {
+		t.Fatalf("got %+v and error %v, want 3 receipts and no break", a, err)
 	}
 	lines := bytes.SplitAfter(good, []byte("\n"))
-	for name, bad := range map[string][]byte{
-		"changed":       bytes.Replace(good, []byte("/etc/b"), []byte("/etc/x"), 1),
-		"removed":       append(append([]byte{}, lines[0]...), lines[2]...),
-		"first removed": append(append([]byte{}, lines[1]...), lines[2]...),
+	for name, bad := range map[string]struct {
+		text []byte
+		line int
+		why  string
+	}{
+		"changed":       {bytes.Replace(good, []byte("/etc/b"), []byte("/etc/x"), 1), 2, "was changed"},
+		"removed":       {slices.Concat(lines[0], lines[2]), 2, "does not follow"},
+		"first removed": {slices.Concat(lines[1], lines[2]), 1, "before it are missing"},
+		"moved":         {slices.Concat(lines[0], lines[2], lines[1]), 2, "does not follow"},
+		"twice":         {slices.Concat(lines[0], lines[0], lines[1]), 2, "does not follow"},
+		"not a receipt": {slices.Concat(lines[0], []byte("oops\n"), lines[1], lines[2]), 2, "not a receipt"},
+		"too long":      {slices.Concat(lines[0], bytes.Repeat([]byte("x"), 200<<10), []byte("\n"), lines[1]), 2, "too long"},
+		"blanks":        {bytes.Replace(good, []byte(`"}`+"\n"), []byte(`" }`+"\n"), 1), 1, "was changed"},
+		"newer":         {bytes.Replace(good, []byte(`"form":2`), []byte(`"form":9`), 1), 1, "newer holdfast"},
 	} {
-		if err := os.WriteFile(path, bad, 0o600); err != nil {
+		if err := os.WriteFile(path, bad.text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.VerifyLedger(); err == nil {
-			t.Errorf("%s: got no error, want one", name)
+		a, err := s.Audit(nil)
+		if err != nil || a.Line != bad.line || !strings.Contains(a.Why, bad.why) || a.Err() == nil {
+			t.Errorf("%s: got %+v and error %v, want a break at line %d with %q", name, a, err, bad.line, bad.why)
 		}
+	}
+}
+
+// What form 1 wrote, one receipt for each task, goes on to be read and believed.
+func TestLedgerReadsTheFirstForm(t *testing.T) {
+	s := open(t)
+	first := `{"time":"2026-11-21T00:00:00Z","run":"r0","task":"motd","resource":"file:/etc/motd","before":"content differs","after":"changed","prev":"","hash":""}`
+	sum := sha256.Sum256([]byte(first))
+	line := strings.Replace(first, `"hash":""`, fmt.Sprintf(`"hash":"%x"`, sum), 1) + "\n"
+	if err := os.WriteFile(filepath.Join(s.Dir(), "ledger.jsonl"), []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Receipt(journal.Receipt{Run: "r1", Resource: "/etc/motd"}, journal.Receipt{Run: "r1", Resource: "/etc/issue"}); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	a, err := s.Audit(func(r journal.Receipt) { got = append(got, fmt.Sprintf("%d %s", r.Form, r.Resource)) })
+	if want := "0 file:/etc/motd, 2 /etc/motd, 2 /etc/issue"; err != nil || a.Line != 0 || strings.Join(got, ", ") != want {
+		t.Errorf("got %v, %+v and error %v, want %s", got, a, err, want)
+	}
+}
+
+// Looking makes and changes nothing, not even where there is nothing yet.
+func TestLookChangesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "none")
+	if s, err := journal.Look(dir); s != nil || err != nil {
+		t.Errorf("got %v and error %v, want neither", s, err)
+	}
+	s := open(t)
+	if err := os.Remove(filepath.Join(s.Dir(), "reserve")); err != nil {
+		t.Fatal(err)
+	}
+	before := treeOf(t, s.Dir())
+	look, err := journal.Look(s.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := look.Mask("00"); err == nil {
+		t.Error("a key was made by looking")
+	}
+	if _, err := look.Audit(nil); err != nil {
+		t.Error(err)
+	}
+	if h := look.Holder(); h != nil {
+		t.Errorf("got holder %v, want none", h)
+	}
+	if after := treeOf(t, s.Dir()); after != before {
+		t.Errorf("looking changed the folder from %s to %s", before, after)
+	}
+}
+
+func treeOf(t *testing.T, dir string) string {
+	t.Helper()
+	var out []string
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		out = append(out, path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(out, " ")
+}
+
+func TestHolderIsSeenWithoutTheLock(t *testing.T) {
+	s := open(t)
+	lock, err := s.Lock(journal.Holder{Run: "r1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	look, err := journal.Look(s.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := look.Holder(); h == nil || h.Run != "r1" {
+		t.Errorf("got holder %v, want run r1", h)
+	}
+	if err := lock.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if h := look.Holder(); h != nil {
+		t.Errorf("got holder %v after the release, want none", h)
+	}
+}
+
+func TestMaskIsTheSameForTheSame(t *testing.T) {
+	s := open(t)
+	a, err := s.Mask("1234")
+	b, err2 := s.Mask("1234")
+	c, err3 := s.Mask("1235")
+	if err := errors.Join(err, err2, err3); err != nil || a != b || a == c || strings.Contains(a, "1234") {
+		t.Errorf("got %s, %s, %s and error %v", a, b, c, err)
+	}
+	if other, err := open(t).Mask("1234"); err != nil || other == a {
+		t.Errorf("got the same mask on two hosts, %v", err)
 	}
 }
 
@@ -275,8 +384,8 @@ func TestLedgerGoesOnAfterATornLine(t *testing.T) {
 		if n == len(whole) {
 			want = 3
 		}
-		if got, err := s.VerifyLedger(); got != want || err != nil {
-			t.Fatalf("cut at %d: got %d receipts and error %v, want %d", n, got, err, want)
+		if got, err := s.Audit(nil); got.Receipts != want || got.Line != 0 || err != nil {
+			t.Fatalf("cut at %d: got %+v and error %v, want %d", n, got, err, want)
 		}
 	}
 }

@@ -1,60 +1,98 @@
 package journal
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 )
+
+// LedgerForm is the form of the receipts that are written. Form 1, which has no
+// number on the line, had one receipt for each task; form 2 has one for each resource
+// that a task changed. In both, the hash is the SHA-256 of the line's text with
+// nothing between the quotes of the hash, which ends the line.
+const LedgerForm = 2
 
 // Receipt is one line of the ledger: who changed which resource from what to what.
 // Hash covers the receipt and the Hash of the one before it.
 type Receipt struct {
-	Time     time.Time `json:"time"`
-	Boot     float64   `json:"boot,omitempty"` // seconds since boot, which no clock change moves
-	Run      string    `json:"run"`
-	Playbook string    `json:"playbook,omitempty"`
-	Version  string    `json:"version,omitempty"`
-	Task     string    `json:"task,omitempty"`
-	Resource string    `json:"resource"`
-	Before   string    `json:"before,omitempty"`
-	After    string    `json:"after,omitempty"`
-	Prev     string    `json:"prev"`
-	Hash     string    `json:"hash"`
+	Form       int       `json:"form,omitempty"`
+	Time       time.Time `json:"time"`
+	Boot       float64   `json:"boot,omitempty"` // seconds since boot, which no clock change moves
+	Run        string    `json:"run"`
+	Playbook   string    `json:"playbook,omitempty"`
+	Version    string    `json:"version,omitempty"`
+	Controller string    `json:"controller,omitempty"`
+	User       string    `json:"user,omitempty"`
+	UndoOf     string    `json:"undo_of,omitempty"`
+	Task       string    `json:"task,omitempty"`
+	Resource   string    `json:"resource"`
+	Did        string    `json:"did,omitempty"`
+	Before     string    `json:"before,omitempty"` // fingerprints; an empty one is not known
+	After      string    `json:"after,omitempty"`
+	Entry      int       `json:"entry,omitempty"` // the last entry of the run's journal that is in it
+	// Unfinished says that the change began and nobody knows how far it came.
+	Unfinished bool   `json:"unfinished,omitempty"`
+	Prev       string `json:"prev"`
+	Hash       string `json:"hash"`
 }
 
-func (r Receipt) digest() (string, error) {
-	r.Hash = ""
-	b, err := json.Marshal(r)
-	if err != nil {
-		return "", err
+// hashKey stands before the hash, which stands last on the line.
+const hashKey = `"hash":"`
+
+// digest returns the hash that belongs to a line, and the one that is on it.
+func digest(text []byte) (want, got string) {
+	const end = len(`"}`) + 2*sha256.Size
+	i := len(text) - end
+	if i < len(hashKey) || string(text[i-len(hashKey):i]) != hashKey || !bytes.HasSuffix(text, []byte(`"}`)) {
+		return "", "-"
 	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:]), nil
+	h := sha256.New()
+	h.Write(text[:i])
+	h.Write([]byte(`"}`))
+	return hex.EncodeToString(h.Sum(nil)), string(text[i : len(text)-2])
+}
+
+// seal completes a receipt that follows prev and returns its line.
+func (r *Receipt) seal(prev string) ([]byte, error) {
+	r.Form, r.Prev = LedgerForm, prev
+	r.Hash = strings.Repeat("0", 2*sha256.Size)
+	text, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	if len(text)+1 >= maxReceipt {
+		return nil, fmt.Errorf("a receipt of %d bytes is too long", len(text))
+	}
+	r.Hash, _ = digest(text)
+	return append(append(text[:len(text)-len(r.Hash)-2], r.Hash...), "\"}\n"...), nil
 }
 
 // maxReceipt bounds one line of the ledger.
 const maxReceipt = 64 << 10
 
-// Receipt adds r to the ledger. Prev and Hash are set by it; a zero Time is now.
-func (s *Store) Receipt(r Receipt) error {
+// Receipt adds receipts to the ledger, all in one write. Form, Prev and Hash are set
+// by it; a zero Time is now. They are on disk when Receipt returns.
+func (s *Store) Receipt(list ...Receipt) error {
+	if len(list) == 0 {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.addReceipt(r); err != nil {
+	if err := s.relieve(func() error { return s.addReceipts(list) }); err != nil {
 		return fmt.Errorf("cannot write the ledger: %w", err)
 	}
 	return nil
 }
 
-func (s *Store) addReceipt(r Receipt) error {
-	f, err := os.OpenFile(s.path("ledger.jsonl"), os.O_CREATE|os.O_RDWR, 0o600)
+func (s *Store) addReceipts(list []Receipt) error {
+	f, err := os.OpenFile(s.path(ledgerFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return full(err)
 	}
@@ -63,24 +101,23 @@ func (s *Store) addReceipt(r Receipt) error {
 	if err != nil {
 		return err
 	}
-	if r.Time.IsZero() {
-		r.Time = time.Now().UTC()
-	}
-	r.Prev = last.Hash
-	if r.Hash, err = r.digest(); err != nil {
-		return err
-	}
-	b, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	if len(b) >= maxReceipt {
-		return fmt.Errorf("a receipt of %d bytes is too long", len(b))
+	var text []byte
+	now, boot := time.Now().UTC(), uptime()
+	for _, r := range list {
+		if r.Time.IsZero() {
+			r.Time, r.Boot = now, boot
+		}
+		line, err := r.seal(last.Hash)
+		if err != nil {
+			return err
+		}
+		text = append(text, line...)
+		last = r
 	}
 	// What follows the last whole line was torn by a crash.
 	err = f.Truncate(end)
 	if err == nil {
-		_, err = f.WriteAt(append(b, '\n'), end)
+		_, err = f.WriteAt(text, end)
 	}
 	if err == nil {
 		err = f.Sync()
@@ -90,6 +127,20 @@ func (s *Store) addReceipt(r Receipt) error {
 		return full(err)
 	}
 	return nil
+}
+
+// uptime returns the seconds since boot, or 0 where /proc does not tell.
+func uptime() float64 {
+	b, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		return 0
+	}
+	text, _, _ := strings.Cut(string(b), " ")
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // lastReceipt returns the last whole receipt and where it ends.
@@ -114,50 +165,4 @@ func lastReceipt(f *os.File) (last Receipt, end int64, err error) {
 		}
 		b = b[:len(b)-len(text)]
 	}
-}
-
-// Receipts calls each for every receipt, oldest first, until it returns false.
-func (s *Store) Receipts(each func(Receipt) bool) error {
-	f, err := os.Open(s.path("ledger.jsonl"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("cannot read the ledger: %w", err)
-	}
-	defer f.Close() //nolint:errcheck // only read
-	in := bufio.NewReaderSize(f, maxReceipt)
-	for n := 1; ; n++ {
-		text, err := in.ReadSlice('\n')
-		if errors.Is(err, io.EOF) {
-			return nil // a torn last line was never a receipt
-		}
-		var r Receipt
-		if err == nil {
-			err = json.Unmarshal(text, &r)
-		}
-		if err != nil {
-			return fmt.Errorf("cannot read line %d of the ledger: %w", n, err)
-		}
-		if !each(r) {
-			return nil
-		}
-	}
-}
-
-// VerifyLedger returns how many receipts there are, and an error that names the
-// first one which was changed, removed or put in.
-func (s *Store) VerifyLedger() (int, error) {
-	n, prev := 0, ""
-	var bad error
-	err := s.Receipts(func(r Receipt) bool {
-		sum, err := r.digest()
-		if n++; err != nil || sum != r.Hash || r.Prev != prev {
-			bad = fmt.Errorf("cannot trust the ledger from line %d on: its hash does not match", n)
-			return false
-		}
-		prev = r.Hash
-		return true
-	})
-	return n, errors.Join(err, bad)
 }

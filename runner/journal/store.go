@@ -37,6 +37,8 @@ type Store struct {
 	mu      sync.Mutex
 	running map[string]bool // runs begun by this process and not closed
 	undoing atomic.Bool     // the reserve may be used
+
+	readOnly bool // nothing is made that is missing
 }
 
 // RunInfo describes one run.
