@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/aymanbagabas/go-udiff"
@@ -72,7 +73,7 @@ func Printable(data []byte) bool {
 		return false
 	}
 	for _, r := range string(data) {
-		if r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f {
+		if unicode.IsControl(r) && r != '\t' && r != '\n' && r != '\r' {
 			return false
 		}
 	}
@@ -80,14 +81,17 @@ func Printable(data []byte) bool {
 }
 
 // ContentChange returns the change from before to after as a unified diff where
-// both are text, and as sizes where not. An empty Digest in before means that the
-// file is not there.
+// both are text, and as sizes where not. An empty Digest means that the file is not
+// there, or will not be.
 func ContentChange(attr, path string, before, after Content) Change {
 	c := Change{Attr: attr, Kind: Update, Before: before.summary(), After: after.summary()}
-	if before.Digest == "" {
+	switch {
+	case before.Digest == "":
 		c.Kind = Create
+	case after.Digest == "":
+		c.Kind = Delete
 	}
-	if (before.IsText || before.Digest == "") && after.IsText {
+	if (before.IsText || before.Digest == "") && (after.IsText || after.Digest == "") {
 		c.Diff = udiff.Unified(path, path, before.Text, after.Text)
 	}
 	return c
@@ -115,6 +119,10 @@ type NotSettled struct{ Changes []Change }
 func (e *NotSettled) Error() string {
 	var attrs []string
 	for _, c := range e.Changes {
+		if c.Sensitive {
+			attrs = append(attrs, c.Attr+" differs")
+			continue
+		}
 		attrs = append(attrs, fmt.Sprintf("%s is %q, want %q", c.Attr, c.Before, c.After))
 	}
 	return "did not settle: after the change " + strings.Join(attrs, ", ")

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"holdfast/playbooks/source"
 )
@@ -36,10 +37,17 @@ func FieldErrorf(field, format string, args ...any) error {
 // decoder fills structs from nodes. Both ends of the wire use it: with a hole
 // function it checks a playbook, without one it reads resolved arguments.
 type decoder struct {
-	hole    Hole
-	secrets Secrets
-	faults  source.Faults
-	holes   int
+	hole     Hole
+	resolved bool // references to secrets and content are meant
+	secrets  Secrets
+	faults   source.Faults
+	holes    int
+}
+
+// fault adds a fault about a value, with the place of its anchor if it has one.
+func (d *decoder) fault(n *source.Node, path, hint, format string, args ...any) {
+	f := d.faults.Addf(n.Pos, path, format, args...)
+	f.Hint, f.Also = hint, anchors(n)
 }
 
 func (d *decoder) isHole(n *source.Node, path string, t reflect.Type, f *Field) bool {
@@ -61,76 +69,90 @@ func (d *decoder) structure(n *source.Node, at source.Pos, path string, v reflec
 		n = &source.Node{Kind: source.Map, Pos: at}
 	}
 	if n.Kind != source.Map {
-		d.faults.Addf(n.Pos, path, "want a mapping, got %s", n.Kind).Also = anchors(n)
+		d.fault(n, path, "", "want a mapping, got %s", n.Kind)
 		return
 	}
-	given := map[string]*source.Node{}
-	var names []string
-	for _, f := range fields {
-		names = append(names, f.Name)
-	}
+	given := make(map[string]source.Entry, len(n.Entries))
 	for _, e := range n.Entries {
 		name := e.Key.Text
 		i := slices.IndexFunc(fields, func(f Field) bool { return f.Name == name })
 		if i < 0 {
-			d.faults.Addf(e.Key.Pos, path+"."+name, "unknown field").Hint = hintFor(name, names)
+			d.faults.Addf(e.Key.Pos, path+"."+name, "unknown field").Hint = hintFor(name, fields)
 			continue
 		}
-		given[name] = e.Key
-		f := &fields[i]
-		if e.Value.IsNull() {
-			if !f.Optional {
-				d.faults.Addf(e.Value.Pos, path+"."+name, "want %s, got nothing", f.TypeName())
-			}
-			continue
+		given[name] = e
+		if !e.Value.IsNull() {
+			d.value(e.Value, path+"."+name, settable(v, &fields[i]), &fields[i])
 		}
-		target := v.Field(f.index)
-		if target.Kind() == reflect.Pointer {
-			target.Set(reflect.New(f.Type))
-			target = target.Elem()
-		}
-		d.value(e.Value, path+"."+name, target, f)
 	}
-	d.absent(given, at, path, v, fields)
+	for i := range fields {
+		d.complete(given, at, path, v, &fields[i])
+	}
 }
 
-func hintFor(name string, names []string) string {
+// settable returns what a field's value goes into, behind its pointer if it has one.
+func settable(v reflect.Value, f *Field) reflect.Value {
+	target := v.Field(f.index)
+	if target.Kind() == reflect.Pointer {
+		target.Set(reflect.New(f.Type))
+		target = target.Elem()
+	}
+	return target
+}
+
+func hintFor(name string, fields []Field) string {
+	names := make([]string, len(fields))
+	for i := range fields {
+		names[i] = fields[i].Name
+	}
 	if h := source.DidYouMean(name, names); h != "" {
 		return h
 	}
 	return "the fields are " + strings.Join(names, ", ")
 }
 
-// absent sets defaults and applies the rules about which fields go together.
-func (d *decoder) absent(given map[string]*source.Node, at source.Pos, path string, v reflect.Value, fields []Field) {
-	for i := range fields {
-		f := &fields[i]
-		if key := given[f.Name]; key != nil {
-			for _, other := range f.Excludes {
-				if given[other] != nil {
-					d.faults.Addf(key.Pos, path+"."+f.Name, "cannot be combined with %q", other)
-				}
-			}
-			for _, other := range f.Requires {
-				if given[other] == nil {
-					d.faults.Addf(key.Pos, path+"."+f.Name, "needs %q too", other)
-				}
-			}
-			continue
+// complete sets the default of a field that is absent and applies the rules about
+// which fields go together. A null is there and says: leave it alone.
+func (d *decoder) complete(given map[string]source.Entry, at source.Pos, path string, v reflect.Value, f *Field) {
+	e, ok := given[f.Name]
+	path += "." + f.Name
+	switch {
+	case ok && e.Value.IsNull():
+		if f.Required || !f.Optional {
+			d.fault(e.Value, path, "", "want %s, got nothing", f.TypeName())
 		}
-		switch {
-		case f.Required:
-			d.faults.Addf(at, path+"."+f.Name, "missing, it is required").Hint = strings.ToLower(f.Doc[:1]) + strings.TrimSuffix(f.Doc[1:], ".")
-		case f.HasDefault:
-			target := v.Field(f.index)
-			if target.Kind() == reflect.Pointer {
-				target.Set(reflect.New(f.Type))
-				target = target.Elem()
-			}
-			plain := decoder{}
-			plain.scalar(source.NewScalar(at, source.Str, f.Default), path+"."+f.Name, target, f)
+	case ok:
+		d.together(given, e, path, f)
+	case f.Required:
+		d.faults.Addf(at, path, "missing, it is required").Hint = asHint(f.Doc)
+	case f.HasDefault:
+		plain := decoder{}
+		plain.scalar(source.NewScalar(at, source.Str, f.Default), path, settable(v, f), f)
+	}
+}
+
+func (d *decoder) together(given map[string]source.Entry, e source.Entry, path string, f *Field) {
+	there := func(name string) bool { o, ok := given[name]; return ok && !o.Value.IsNull() }
+	for _, other := range f.Excludes {
+		if there(other) {
+			d.faults.Addf(e.Key.Pos, path, "cannot be combined with %q", other).Also = []source.Pos{given[other].Key.Pos}
 		}
 	}
+	for _, other := range f.Requires {
+		if !there(other) {
+			d.faults.Addf(e.Key.Pos, path, "needs %q too", other)
+		}
+	}
+}
+
+// asHint turns a doc sentence into a hint: no capital, unless it is a word's own,
+// and no full stop.
+func asHint(doc string) string {
+	doc = strings.TrimSuffix(doc, ".")
+	if r := []rune(doc); len(r) > 1 && unicode.IsUpper(r[0]) && !unicode.IsUpper(r[1]) {
+		return string(unicode.ToLower(r[0])) + string(r[1:])
+	}
+	return doc
 }
 
 // value decodes any node into v.
@@ -144,7 +166,7 @@ func (d *decoder) value(n *source.Node, path string, v reflect.Value, f *Field) 
 		d.secret(n, path, v)
 	case t == blobType:
 		d.blob(n, path, v)
-	case isText(t) || t.Kind() == reflect.String || t.Kind() == reflect.Bool || t.Kind() == reflect.Int64:
+	case isScalar(t):
 		d.scalar(n, path, v, f)
 	case t.Kind() == reflect.Slice:
 		d.list(n, path, v, f)
@@ -159,64 +181,73 @@ func (d *decoder) value(n *source.Node, path string, v reflect.Value, f *Field) 
 
 func (d *decoder) list(n *source.Node, path string, v reflect.Value, f *Field) {
 	if n.Kind != source.List {
-		fault := d.faults.Addf(n.Pos, path, "want %s, got %s", typeName(v.Type()), n.Kind)
-		fault.Also = anchors(n)
-		if n.Kind == source.Scalar {
-			fault.Hint = "write it as a list: [" + n.Text + "]"
+		hint := ""
+		if n.Kind == source.Scalar && len(n.Text) < 60 && !strings.Contains(n.Text, "\n") {
+			hint = "write it as a list: [" + n.Text + "]"
 		}
+		d.fault(n, path, hint, "want %s, got %s", typeName(v.Type()), n.Kind)
 		return
 	}
 	out := reflect.MakeSlice(v.Type(), len(n.Items), len(n.Items))
 	for i, item := range n.Items {
-		d.value(item, path+"["+strconv.Itoa(i)+"]", out.Index(i), f)
+		d.element(item, path+"["+strconv.Itoa(i)+"]", out.Index(i), f)
 	}
 	v.Set(out)
-	d.bounds(n, path, int64(len(n.Items)), "entries", f)
+	d.bounds(n, path, int64(len(n.Items)), " entries", f)
 }
 
 func (d *decoder) mapping(n *source.Node, path string, v reflect.Value, f *Field) {
 	if n.Kind != source.Map {
-		d.faults.Addf(n.Pos, path, "want %s, got %s", typeName(v.Type()), n.Kind).Also = anchors(n)
+		d.fault(n, path, "", "want %s, got %s", typeName(v.Type()), n.Kind)
 		return
 	}
 	out := reflect.MakeMapWithSize(v.Type(), len(n.Entries))
 	for _, e := range n.Entries {
 		item := reflect.New(v.Type().Elem()).Elem()
-		d.value(e.Value, path+"."+e.Key.Text, item, f)
+		d.element(e.Value, path+"."+e.Key.Text, item, f)
 		out.SetMapIndex(reflect.ValueOf(e.Key.Text).Convert(v.Type().Key()), item)
 	}
 	v.Set(out)
+	d.bounds(n, path, int64(len(n.Entries)), " entries", f)
+}
+
+// element decodes one entry of a list or map. The bounds of the field are about
+// how many there are, not about each.
+func (d *decoder) element(n *source.Node, path string, v reflect.Value, f *Field) {
+	if n.IsNull() {
+		d.fault(n, path, "", "want %s, got nothing", typeName(v.Type()))
+		return
+	}
+	each := *f
+	each.Min, each.Max = nil, nil
+	d.value(n, path, v, &each)
 }
 
 // scalar decodes text into a string, a bool, an integer or a house scalar.
 func (d *decoder) scalar(n *source.Node, path string, v reflect.Value, f *Field) {
 	if n.Kind != source.Scalar {
-		d.faults.Addf(n.Pos, path, "want %s, got %s", typeName(v.Type()), n.Kind).Also = anchors(n)
+		d.fault(n, path, "", "want %s, got %s", typeName(v.Type()), n.Kind)
 		return
-	}
-	fail := func(format string, args ...any) {
-		d.faults.Addf(n.Pos, path, format, args...).Also = anchors(n)
 	}
 	switch {
 	case isText(v.Type()):
 		if err := v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(n.Text)); err != nil {
-			fail("%s", err)
+			d.fault(n, path, "", "%s", err)
 		}
 	case v.Kind() == reflect.String:
 		v.SetString(n.Text)
 		if len(f.OneOf) > 0 && !slices.Contains(f.OneOf, n.Text) {
-			fault := d.faults.Addf(n.Pos, path, "%q is none of %s", n.Text, strings.Join(f.OneOf, ", "))
-			fault.Hint, fault.Also = source.DidYouMean(n.Text, f.OneOf), anchors(n)
+			d.fault(n, path, source.DidYouMean(n.Text, f.OneOf), "%q is none of %s", n.Text, strings.Join(f.OneOf, ", "))
 		}
 	case v.Kind() == reflect.Bool:
 		if n.Text != "true" && n.Text != "false" {
-			fail("want true or false, got %q", n.Text)
+			d.fault(n, path, "", "want true or false, got %q", n.Text)
 		}
 		v.SetBool(n.Text == "true")
 	default:
 		i, err := strconv.ParseInt(n.Text, 10, 64)
 		if err != nil {
-			fail("want a whole number, got %q", n.Text)
+			d.fault(n, path, "", "want a whole number, got %q", n.Text)
 			return
 		}
 		v.SetInt(i)
@@ -224,63 +255,14 @@ func (d *decoder) scalar(n *source.Node, path string, v reflect.Value, f *Field)
 	}
 }
 
+// bounds holds a number, or the count of entries when unit says so, to the field's limits.
 func (d *decoder) bounds(n *source.Node, path string, got int64, unit string, f *Field) {
-	if unit != "" {
-		unit = " " + unit
-	}
 	if f.Min != nil && got < *f.Min {
-		d.faults.Addf(n.Pos, path, "%d%s is less than %d", got, unit, *f.Min)
+		d.fault(n, path, "", "%d%s is less than %d", got, unit, *f.Min)
 	}
 	if f.Max != nil && got > *f.Max {
-		d.faults.Addf(n.Pos, path, "%d%s is more than %d", got, unit, *f.Max)
+		d.fault(n, path, "", "%d%s is more than %d", got, unit, *f.Max)
 	}
-}
-
-// SecretKey and BlobKey are the keys under which resolved arguments refer to
-// what travels in frames of its own: {"$secret": 3}, {"$blob": "<sha256>", "size": 10}.
-// TextKey holds small content inline: {"$text": "…"}.
-const (
-	SecretKey = "$secret"
-	BlobKey   = "$blob"
-	TextKey   = "$text"
-)
-
-func (d *decoder) secret(n *source.Node, path string, v reflect.Value) {
-	ref := n.Get(SecretKey)
-	if ref == nil || d.secrets == nil {
-		d.faults.Addf(n.Pos, path, "want a secret, got %s", n.Kind).Hint = `name it: ${secret("name")}`
-		return
-	}
-	id, err := strconv.Atoi(ref.Text)
-	if err != nil {
-		d.faults.Addf(n.Pos, path, "bad reference to a secret")
-		return
-	}
-	text, ok := d.secrets(id)
-	if !ok {
-		d.faults.Addf(n.Pos, path, "secret %d did not come along", id)
-		return
-	}
-	v.Set(reflect.ValueOf(text))
-}
-
-func (d *decoder) blob(n *source.Node, path string, v reflect.Value) {
-	if text := n.Get(TextKey); text != nil {
-		v.Set(reflect.ValueOf(NewBlob([]byte(text.Text))))
-		return
-	}
-	digest, size := n.Get(BlobKey), n.Get("size")
-	if digest == nil || size == nil {
-		d.faults.Addf(n.Pos, path, "want content, got %s", n.Kind)
-		return
-	}
-	bytes, err := strconv.ParseInt(size.Text, 10, 64)
-	if err != nil || bytes < 0 || len(digest.Text) != 64 {
-		d.faults.Addf(n.Pos, path, "bad reference to content")
-		return
-	}
-	flag := n.Get("secret")
-	v.Set(reflect.ValueOf(Blob{Digest: digest.Text, Size: bytes, Secret: flag != nil && flag.Text == "true"}))
 }
 
 func anchors(n *source.Node) []source.Pos {
@@ -300,13 +282,28 @@ func (d *decoder) validate(n *source.Node, at source.Pos, path string, err error
 		d.faults.Addf(at, path, "%s", err)
 		return
 	}
-	pos := at
-	if n != nil && n.Kind == source.Map {
-		for _, e := range n.Entries {
-			if e.Key.Text == fe.Field {
-				pos = e.Value.Pos
-			}
+	f := d.faults.Addf(at, path+"."+fe.Field, "%s", fe.Message)
+	if v := find(n, fe.Field); v != nil {
+		f.Pos, f.Also = v.Pos, anchors(v)
+	}
+}
+
+// find returns the value at a path such as users[2].name, as far as it is written
+// down, or nil when nothing of it is.
+func find(n *source.Node, path string) *source.Node {
+	var found *source.Node
+	for _, step := range strings.FieldsFunc(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
+		switch i, err := strconv.Atoi(step); {
+		case n == nil:
+			return found
+		case n.Kind == source.List && err == nil && i >= 0 && i < len(n.Items):
+			n = n.Items[i]
+		default:
+			n = n.Get(step)
+		}
+		if n != nil {
+			found = n
 		}
 	}
-	d.faults.Addf(pos, path+"."+fe.Field, "%s", fe.Message)
+	return found
 }

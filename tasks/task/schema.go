@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +19,8 @@ import (
 //	yaml:"name"            the field's name, written nowhere else
 //	doc:"…"                one sentence that ends with a full stop
 //	default:"…"            text, read by the field's own type
-//	validate:"…"           required, oneof=a b, min=n, max=n, excludes=field, requires=field
+//	validate:"…"           required, oneof=a b, min=n, max=n, excludes=field, requires=field;
+//	                       min and max bound an integer, or the number of entries of a list or map
 //	blob:"text|file|template"  what stands in the playbook for a [Blob]
 //	since:"v" deprecated:"…"   shown in documents; the second warns
 type Field struct {
@@ -80,6 +82,12 @@ func typeName(t reflect.Type) string {
 	return t.String()
 }
 
+// isScalar reports whether values of the type are written as one scalar.
+func isScalar(t reflect.Type) bool {
+	k := t.Kind()
+	return isText(t) || k == reflect.String || k == reflect.Bool || k == reflect.Int64
+}
+
 // isText reports whether the type is read from one scalar by its own method.
 func isText(t reflect.Type) bool { return reflect.PointerTo(t).Implements(textType) }
 
@@ -103,6 +111,9 @@ func fieldsOf(t reflect.Type, params bool) []Field {
 	return out
 }
 
+// wrong panics about a field.
+type wrong func(format string, args ...any)
+
 func newField(t reflect.Type, sf reflect.StructField, name string, index int, params bool) Field {
 	bad := func(format string, args ...any) {
 		panic(fmt.Sprintf("%s.%s: %s", t, sf.Name, fmt.Sprintf(format, args...)))
@@ -115,14 +126,30 @@ func newField(t reflect.Type, sf reflect.StructField, name string, index int, pa
 	if k := f.Type.Kind(); k == reflect.Slice || k == reflect.Map || f.Type == secretType {
 		f.Optional = true
 	}
+	if !namePattern.MatchString(name) {
+		bad("%q is no name for a field: want small letters, digits and _", name)
+	}
 	if f.Doc == "" || !strings.HasSuffix(f.Doc, ".") || len(f.Doc) > 120 {
 		bad("want a doc tag: one sentence of at most 120 characters that ends with a full stop")
 	}
 	f.Default, f.HasDefault = sf.Tag.Lookup("default")
 	f.readRules(sf.Tag.Get("validate"), bad)
-	if !params {
-		f.Fields = nestedFields(f.Type, false)
-		return f
+	if params {
+		f.checkParam(bad)
+	}
+	f.Fields = nestedFields(f.Type, params)
+	if params && holdsBlob(f.Fields) {
+		bad("content can only stand at the top of the parameters")
+	}
+	return f
+}
+
+var namePattern = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+
+// checkParam panics when the field is not one that a playbook can fill.
+func (f *Field) checkParam(bad wrong) {
+	if !supported(f.Type) {
+		bad("type %s is not one that a playbook can hold", f.Type)
 	}
 	if !f.Optional && !f.Required && !f.HasDefault {
 		bad("a field that is not a pointer must be required or have a default")
@@ -130,19 +157,42 @@ func newField(t reflect.Type, sf reflect.StructField, name string, index int, pa
 	if (f.Type == blobType) != slices.Contains([]string{"text", "file", "template"}, f.Blob) {
 		bad("want a blob tag of text, file or template on a Blob and on nothing else")
 	}
-	if !supported(f.Type) {
-		bad("type %s is not one that a playbook can hold", f.Type)
+	f.checkRules(bad)
+	if !f.HasDefault {
+		return
 	}
-	f.Fields = nestedFields(f.Type, true)
-	if f.HasDefault {
-		v := reflect.New(f.Type).Elem()
-		d := decoder{}
-		d.scalar(source.NewScalar(source.Pos{}, source.Str, f.Default), name, v, &f)
-		if len(d.faults) > 0 {
-			bad("bad default: %v", d.faults)
-		}
+	if f.Required {
+		bad("a required field has no default")
 	}
-	return f
+	if !isScalar(f.Type) {
+		bad("only scalars have defaults")
+	}
+	d := decoder{}
+	d.scalar(source.NewScalar(source.Pos{}, source.Str, f.Default), f.Name, reflect.New(f.Type).Elem(), f)
+	if len(d.faults) > 0 {
+		bad("bad default: %v", d.faults)
+	}
+}
+
+// checkRules panics on a rule that the field's type gives no meaning.
+func (f *Field) checkRules(bad wrong) {
+	kind, elem := f.Type.Kind(), f.Type
+	for elem.Kind() == reflect.Slice || elem.Kind() == reflect.Map {
+		elem = elem.Elem()
+	}
+	if len(f.OneOf) > 0 && (elem.Kind() != reflect.String || isText(elem)) {
+		bad("oneof goes with strings and lists and maps of them")
+	}
+	if (f.Min != nil || f.Max != nil) && kind != reflect.Int64 && kind != reflect.Slice && kind != reflect.Map {
+		bad("min and max go with integers, and with lists and maps, whose entries they count")
+	}
+	if f.Min != nil && f.Max != nil && *f.Min > *f.Max {
+		bad("min is more than max")
+	}
+}
+
+func holdsBlob(fields []Field) bool {
+	return slices.ContainsFunc(fields, func(f Field) bool { return f.Blob != "" || holdsBlob(f.Fields) })
 }
 
 func nestedFields(t reflect.Type, params bool) []Field {
@@ -163,14 +213,14 @@ func supported(t reflect.Type) bool {
 	case reflect.String, reflect.Bool, reflect.Int64, reflect.Struct:
 		return true
 	case reflect.Slice:
-		return supported(t.Elem())
+		return supported(t.Elem()) && t.Elem() != blobType
 	case reflect.Map:
-		return t.Key().Kind() == reflect.String && supported(t.Elem()) && (houseNames[t.Elem()] != "" || t.Elem().Kind() != reflect.Struct)
+		return t.Key().Kind() == reflect.String && supported(t.Elem()) && t.Elem() != blobType && (houseNames[t.Elem()] != "" || t.Elem().Kind() != reflect.Struct)
 	}
 	return false
 }
 
-func (f *Field) readRules(rules string, bad func(string, ...any)) {
+func (f *Field) readRules(rules string, bad wrong) {
 	if rules == "" {
 		return
 	}
@@ -180,7 +230,9 @@ func (f *Field) readRules(rules string, bad func(string, ...any)) {
 		case "required":
 			f.Required = true
 		case "oneof":
-			f.OneOf = strings.Fields(arg)
+			if f.OneOf = strings.Fields(arg); len(f.OneOf) == 0 {
+				bad("bad rule %q", rule)
+			}
 		case "min", "max":
 			n, err := strconv.ParseInt(arg, 10, 64)
 			if err != nil {

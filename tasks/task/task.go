@@ -26,7 +26,6 @@ import (
 	"context"
 	"fmt"
 	"reflect"
-	"strings"
 
 	"holdfast/playbooks/source"
 )
@@ -171,11 +170,13 @@ func NewAction[P, R any](def ActionDef[P, R]) *Module {
 		}
 		b.Run = func(ctx context.Context, w Writer) (any, bool, error) {
 			r, err := def.Run(ctx, w, p)
-			changed := !reads && !def.Wait
-			if def.Changed != nil {
-				changed = def.Changed(p, r)
+			if err != nil {
+				return r, false, err
 			}
-			return r, changed && err == nil, err
+			if def.Changed != nil {
+				return r, def.Changed(p, r), nil
+			}
+			return r, !reads && !def.Wait, nil
 		}
 		if def.Skip != nil {
 			b.Skip = func(ctx context.Context, r Reader) (string, error) { return def.Skip(ctx, r, p) }
@@ -230,47 +231,12 @@ func (m *Module) Check(n *source.Node, at source.Pos, prefix string, hole Hole) 
 
 // Bind decodes resolved arguments strictly. It is what the helper does.
 func (m *Module) Bind(args *source.Node, secrets Secrets) (*Bound, error) {
-	d := &decoder{secrets: secrets}
+	d := &decoder{resolved: true, secrets: secrets}
 	b := m.bind(d, args, args.Pos)
 	if err := d.faults.Err(); err != nil {
 		return nil, err
 	}
 	return b, nil
-}
-
-// withhold blanks the values of changes to secret fields, whatever the module put there.
-func withhold(changes []Change, secrets map[string]bool) []Change {
-	for i := range changes {
-		attr, _, _ := strings.Cut(changes[i].Attr, ".")
-		if secrets[attr] || changes[i].Sensitive {
-			c := &changes[i]
-			c.Before, c.After, c.Diff, c.Sensitive = "", "", "", true
-		}
-	}
-	return changes
-}
-
-// sensitive returns the names of the fields that hold secrets in p.
-func sensitive(fields []Field, p any) map[string]bool {
-	out := map[string]bool{}
-	v := reflect.ValueOf(p)
-	for _, f := range fields {
-		t := f.Type
-		for t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
-			t = t.Elem()
-		}
-		fv := v.Field(f.index)
-		if fv.Kind() == reflect.Pointer && !fv.IsNil() {
-			fv = fv.Elem()
-		}
-		if t == secretType {
-			out[f.Name] = true
-		}
-		if b, ok := fv.Interface().(Blob); ok && b.Secret {
-			out[f.Name] = true
-		}
-	}
-	return out
 }
 
 // String returns the module's name.
