@@ -113,13 +113,23 @@ func (h *Host) params() source.Faults {
 	for _, p := range h.Playbook.params {
 		g := p.given(levels)
 		if g == nil {
+			// What is neither required nor has a default was faulted with the playbook.
+			h.Params[p.lang.Name] = expr.Unknown{Reason: "it has a value"}
+			if !p.lang.Required {
+				continue
+			}
 			faults.Addf(p.lang.Pos, "params."+p.lang.Name, "no value was given and it is required").Hint =
 				fmt.Sprintf("give it with -p %s=…, or as a var in the inventory: %s", p.lang.Name, p.lang.Doc)
 			continue
 		}
 		h.Given[p.lang.Name] = g
 		v, found := value(g.Node, p.lang.Type, "params."+p.lang.Name)
-		if len(found) == 0 {
+		if len(found) > 0 {
+			v = expr.Unknown{Reason: "it has a value"}
+			if g.Level == "playbook" {
+				found = nil // faulted with the playbook
+			}
+		} else {
 			v, found = h.accept(p, v, g.Node)
 		}
 		for _, f := range found {

@@ -22,6 +22,7 @@ func (h *Host) check() source.Faults {
 	for _, handler := range h.Playbook.Handlers {
 		c.nodes(handler.Tasks, sc)
 	}
+	c.verify = true
 	c.nodes(h.Playbook.Verify, h.NewScope(nil))
 	return c.faults
 }
@@ -29,6 +30,7 @@ func (h *Host) check() source.Faults {
 type hostCheck struct {
 	ctx    context.Context
 	faults source.Faults
+	verify bool // these are the tasks of verify, which only read
 }
 
 // add keeps a fault of an evaluation; anything else would be a bug of ours.
@@ -111,8 +113,11 @@ func (c *hostCheck) args(n *Node, sc *Scope) {
 	hole := func(v *source.Node, _ string, want reflect.Type, _ *task.Field) (bool, source.Faults) {
 		return r.open[v] || want == reflect.TypeFor[task.Blob](), nil
 	}
-	_, faults := n.Module.Check(args, n.Entry.ModulePos, n.Path, openSecrets(hole))
+	bound, faults := n.Module.Check(args, n.Entry.ModulePos, n.Path, openSecrets(hole))
 	c.faults = append(c.faults, faults...)
+	if c.verify && n.Module.MayRead && len(faults) == 0 && bound != nil && !bound.ReadOnly {
+		c.faults.Add(writesInVerify(n))
+	}
 	_, _, err = n.RunAsUser(c.ctx, sc)
 	c.add(n, err)
 }

@@ -394,8 +394,7 @@ func (c *compiler) with(sc *scope, n *Node) map[string]*Tree {
 func (c *compiler) verifyReads(nodes []*Node) {
 	for _, n := range nodes {
 		if n.Module != nil && n.Module.Action && !n.Module.ReadOnly && !n.Module.MayRead && !n.Module.Wait {
-			f := c.faults.Addf(n.Entry.ModulePos, n.Path+"."+n.Module.Name, "verify only reads, and %q may change the host", n.Module.Name)
-			f.Hint = "use a state module, which is compared and not applied, or stat, listening, assert"
+			c.faults.Add(writesInVerify(n))
 		}
 		if len(n.Notify) > 0 {
 			c.faults.Addf(n.Entry.Notify[0].Pos, n.Path+".notify", "verify changes nothing, so there is nothing to notify")
@@ -404,4 +403,13 @@ func (c *compiler) verifyReads(nodes []*Node) {
 		c.verifyReads(n.Rescue)
 		c.verifyReads(n.Always)
 	}
+}
+
+func writesInVerify(n *Node) *source.Fault {
+	hint := "use a state module, which is compared and not applied, or stat, listening, assert"
+	if n.Module.MayRead {
+		hint = "say so if it only reads: 'holdfast doc " + n.Module.Name + "'"
+	}
+	return &source.Fault{Pos: n.Entry.ModulePos, Path: n.Path + "." + n.Module.Name, Hint: hint,
+		Message: fmt.Sprintf("verify only reads, and %q may change the host", n.Module.Name)}
 }
