@@ -131,6 +131,7 @@ func (p *place) digest(i *image) error {
 // what a later restore needs. It reads with our own rights: the folder is open, and
 // an account may replace a file that it cannot read.
 func (p *place) keep(i *image, j *journal.Journal, secret bool) error {
+	i.Secret = secret
 	if i.Kind != task.KindFile {
 		return nil
 	}
@@ -144,7 +145,6 @@ func (p *place) keep(i *image, j *journal.Journal, secret bool) error {
 	}
 	h := sha256.New()
 	in := io.TeeReader(f, h)
-	i.Secret = secret
 	if secret {
 		var data []byte
 		if data, err = io.ReadAll(in); err == nil {

@@ -19,13 +19,18 @@ const opRemove = "remove"
 
 // Remove removes a file, a link, or a directory with all that is in it.
 func (w *writer) Remove(ctx context.Context, name string) error {
-	if err := w.remove(ctx, name); err != nil {
+	return w.removeKept(ctx, name, false)
+}
+
+// removeKept is Remove; what a secret file held is kept encrypted.
+func (w *writer) removeKept(ctx context.Context, name string, secret bool) error {
+	if err := w.remove(ctx, name, secret); err != nil {
 		return fmt.Errorf("cannot remove %s: %w", name, err)
 	}
 	return nil
 }
 
-func (w *writer) remove(ctx context.Context, name string) error {
+func (w *writer) remove(ctx context.Context, name string, secret bool) error {
 	if isVital(name) {
 		return errors.New("the system cannot do without it")
 	}
@@ -47,7 +52,7 @@ func (w *writer) remove(ctx context.Context, name string) error {
 	if now.Kind == task.KindDir {
 		act, err = w.uproot(p, now)
 	} else {
-		err = p.keep(now, w.s.Journal, false)
+		err = p.keep(now, w.s.Journal, secret)
 	}
 	if err != nil {
 		return err

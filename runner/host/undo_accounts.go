@@ -17,7 +17,7 @@ import (
 )
 
 // blobOf reads a JSON value that an entry keeps in the journal.
-func blobOf[T any](rec *journal.Record, name string) (v T, err error) {
+func blobOf[T any](rec Blobs, name string) (v T, err error) {
 	f, err := rec.Open(name)
 	if err != nil {
 		return v, err

@@ -122,7 +122,7 @@ func (u *undo) restore(ctx context.Context, w *writer, e *journal.Entry, before 
 		}
 		return s
 	case before.Kind == task.KindNone:
-		return step{action: "remove it", act: func() error { return w.Remove(ctx, name) }}
+		return step{action: "remove it", act: func() error { return w.removeKept(ctx, name, before.Secret) }}
 	case before.Kind == task.KindFile:
 		return step{action: "put the former content back", act: func() error { return u.putBack(ctx, w, name, before) }}
 	case before.Kind == task.KindLink:
