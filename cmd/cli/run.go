@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -110,6 +112,10 @@ func (o *playOptions) readParams() (map[string]*source.Node, source.Faults) {
 	for _, name := range o.files {
 		data, err := readFile(o.env.path(name))
 		if err != nil {
+			var at *fs.PathError
+			if errors.As(err, &at) {
+				err = at.Err // the file is named already
+			}
 			faults.Addf(source.Pos{File: name}, "", "cannot read the parameters: %s", err)
 			continue
 		}

@@ -127,11 +127,23 @@ func (fs Faults) Error() string {
 		for _, p := range f.Also {
 			b.WriteString("\n\talso: " + p.String())
 		}
+		if len(f.Hosts) > 0 {
+			b.WriteString("\n\ton: " + someHosts(f.Hosts))
+		}
 		if f.Hint != "" {
 			b.WriteString("\n\thint: " + f.Hint)
 		}
 	}
 	return b.String()
+}
+
+// someHosts names hosts, and counts those that nobody would read.
+func someHosts(hosts []string) string {
+	const most = 8
+	if len(hosts) <= most {
+		return strings.Join(hosts, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(hosts[:most], ", "), len(hosts)-most)
 }
 
 // Unwrap lets errors.As find the single faults.

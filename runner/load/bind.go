@@ -58,6 +58,12 @@ func Bind(pb *Playbook, hosts []*inventory.Host, opts BindOptions) ([]*Host, sou
 		}
 		out = append(out, bound)
 	}
+	faults = faults.Sorted()
+	for _, f := range faults {
+		if len(f.Hosts) == len(hosts) {
+			f.Hosts = nil // every host: none has to be named
+		}
+	}
 	return out, faults
 }
 

@@ -61,6 +61,9 @@ func (c *hostCheck) node(n *Node, sc *Scope) {
 	if name := n.Entry.Register.Text; name != "" {
 		defer sc.SetResult(name, expr.Unknown{Reason: n.Entry.Name})
 	}
+	if n.faulty {
+		return
+	}
 	if n.Each == nil {
 		c.once(n, sc)
 		return

@@ -68,6 +68,7 @@ type Node struct {
 	Path          string // of the entry; inside a used playbook with its name in front
 	fs            fs.FS
 	templates     map[string]*tmpl
+	faulty        bool // something is wrong with it whatever the host
 }
 
 // Expr is a compiled expression with its place.
@@ -84,7 +85,7 @@ type compiler struct {
 	names   []string
 	faults  source.Faults
 	envs    map[string]*expr.Env
-	using   []string // names of the playbooks that are being compiled, outermost first
+	using   []*lang.Playbook // that are being compiled, outermost first
 	count   int
 }
 
@@ -113,7 +114,7 @@ type scope struct {
 
 func (c *compiler) playbook(pb *lang.Playbook, prefix, path string) *Playbook {
 	out := &Playbook{Lang: pb, compiler: c}
-	c.using = append(c.using, pb.Name)
+	c.using = append(c.using, pb)
 	defer func() { c.using = c.using[:len(c.using)-1] }()
 	c.needs(pb)
 	out.params = c.params(pb)
@@ -230,6 +231,8 @@ func (c *compiler) wanted(e *lang.Entry) bool {
 
 func (c *compiler) entry(sc *scope, e *lang.Entry, path string) *Node {
 	n := &Node{Entry: e, Path: path + e.Path, fs: sc.pb.Lang.FS}
+	before := len(c.faults)
+	defer func() { n.faulty = n.Module != nil && len(c.faults) > before }()
 	inner := sc
 	n.When = c.condition(sc, e.When, n.Path+".when")
 	if e.Each != nil {
@@ -337,10 +340,6 @@ func (c *compiler) register(sc *scope, n *Node) {
 // use compiles another playbook in this place.
 func (c *compiler) use(sc *scope, n *Node) {
 	e := n.Entry
-	if slices.Contains(c.using, e.Use) {
-		c.faults.Addf(e.UsePos, n.Path+".use", "%q uses itself: %s", e.Use, strings.Join(append(c.using, e.Use), " > "))
-		return
-	}
 	if c.opts.Find == nil {
 		c.faults.Addf(e.UsePos, n.Path+".use", "no playbook is called %q", e.Use)
 		return
@@ -352,11 +351,25 @@ func (c *compiler) use(sc *scope, n *Node) {
 		}
 		c.faults.Add(f)
 	}
-	if pb == nil {
+	if pb == nil || c.circular(n, pb) {
 		return
 	}
 	n.Use = c.playbook(pb, sc.prefix+pb.Name+"/", n.Path+"."+pb.Name+".")
 	n.With = c.with(sc, n)
+}
+
+// circular faults a playbook that uses itself, also through others.
+func (c *compiler) circular(n *Node, pb *lang.Playbook) bool {
+	var chain []string
+	found := false
+	for _, outer := range c.using {
+		chain = append(chain, outer.Name)
+		found = found || outer.Digest == pb.Digest && outer.Name == pb.Name
+	}
+	if found {
+		c.faults.Addf(n.Entry.UsePos, n.Path+".use", "%q uses itself: %s", pb.Name, strings.Join(append(chain, pb.Name), " > "))
+	}
+	return found
 }
 
 // with compiles the params that are handed to a used playbook.
