@@ -13,6 +13,7 @@ type Message struct {
 	Welcome     *Welcome     `json:"welcome,omitempty"` // far, first
 	Program     *Program     `json:"program,omitempty"` // near
 	Undo        *Undo        `json:"undo,omitempty"`    // near
+	Ask         *Ask         `json:"ask,omitempty"`     // near
 	Cancel      *Cancel      `json:"cancel,omitempty"`  // near, at any time
 	NoBlob      *NoBlob      `json:"no_blob,omitempty"` // near, answers NeedBlob
 	Started     *Started     `json:"started,omitempty"` // far
@@ -22,7 +23,8 @@ type Message struct {
 	NeedBlob    *NeedBlob    `json:"need_blob,omitempty"`
 	Warning     *Warning     `json:"warning,omitempty"`
 	Done        *Done        `json:"done,omitempty"`        // far, ends a program or an undo
-	Refused     *Refused     `json:"refused,omitempty"`     // far, instead of Welcome or Done
+	Answer      *Answer      `json:"answer,omitempty"`      // far, answers Ask
+	Refused     *Refused     `json:"refused,omitempty"`     // far, instead of Welcome, Done or Answer
 	Unsupported *Unsupported `json:"unsupported,omitempty"` // either
 }
 
@@ -32,7 +34,7 @@ type Hello struct {
 	Max      int    `json:"max"`
 	Build    string `json:"build"` // hash of the controller's helper for this platform
 	Run      string `json:"run"`
-	Mode     string `json:"mode"` // plan, apply, verify, undo, facts
+	Mode     string `json:"mode"` // plan, apply, verify, undo, facts, ask
 	Playbook string `json:"playbook,omitempty"`
 	Version  string `json:"version,omitempty"`
 	// Controller, User and Command name the holder of the host's lock for others.
@@ -67,10 +69,14 @@ type Run struct {
 	Version  string    `json:"version,omitempty"`
 	Started  time.Time `json:"started"`
 	Command  string    `json:"command,omitempty"`
-	Status   string    `json:"status"`
-	Changes  int       `json:"changes"`
-	UndoOf   string    `json:"undo_of,omitempty"`
-	UndoneBy string    `json:"undone_by,omitempty"`
+	// Status is succeeded, failed or interrupted; in an Answer also running or died.
+	Status     string    `json:"status"`
+	Changes    int       `json:"changes"` // resources that it changed; only in an Answer
+	UndoOf     string    `json:"undo_of,omitempty"`
+	UndoneBy   string    `json:"undone_by,omitempty"`
+	Controller string    `json:"controller,omitempty"`
+	User       string    `json:"user,omitempty"`
+	Ended      time.Time `json:"ended,omitzero"`
 }
 
 // Program is a list of resolved tasks, up to the next barrier.

@@ -87,7 +87,7 @@ func (w *Welcome) ensureValid() error {
 		}
 	}
 	for _, r := range w.Runs {
-		if err := names(r.ID, r.Playbook, r.Version, r.Command, r.Status, r.UndoOf, r.UndoneBy); err != nil {
+		if err := r.ensureValid(); err != nil {
 			return err
 		}
 	}
