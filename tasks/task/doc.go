@@ -34,11 +34,9 @@ func parseDoc(name, text string) Doc {
 	}
 }
 
-func decodeSaved[S any](saved []byte) (S, error) {
-	var s S
-	dec := json.NewDecoder(bytes.NewReader(saved))
-	if err := dec.Decode(&s); err != nil {
-		return s, fmt.Errorf("cannot read the saved state: %w", err)
+func decodeSaved(saved []byte, into any) error {
+	if err := json.NewDecoder(bytes.NewReader(saved)).Decode(into); err != nil {
+		return fmt.Errorf("cannot read the saved state: %w", err)
 	}
-	return s, nil
+	return nil
 }

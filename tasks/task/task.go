@@ -117,32 +117,35 @@ func New[P, S any](def Def[P, S]) *Module {
 	if def.Observe == nil || def.Diff == nil || def.Apply == nil || def.Resource == nil {
 		panic(def.Name + ": a Def needs Resource, Observe, Diff and Apply")
 	}
-	m := newModule[P, S](def.Name, def.Doc)
+	m := newModule(def.Name, def.Doc, reflect.TypeFor[P](), reflect.TypeFor[S]())
 	m.Risk, m.HasUndo, m.Irreversible = def.Risk, def.Undo != nil, def.Irreversible
 	m.bind = func(d *decoder, n *source.Node, at source.Pos) *Bound {
-		p, ok := decodeParams(d, m, n, at, def.Validate)
-		if !ok {
+		p := new(P)
+		if !d.params(m, n, at, p) {
+			return nil
+		}
+		if def.Validate != nil && !d.valid(m, n, at, def.Validate(*p)) {
 			return nil
 		}
 		secrets := sensitive(m.Params, p)
-		b := &Bound{Resource: def.Resource(p), Reversible: def.Irreversible == ""}
+		b := &Bound{Resource: def.Resource(*p), Reversible: def.Irreversible == ""}
 		b.Observe = func(ctx context.Context, r Reader) (any, []Change, error) {
-			s, err := def.Observe(ctx, r, p)
+			s, err := def.Observe(ctx, r, *p)
 			if err != nil {
 				return nil, nil, err
 			}
-			return s, withhold(def.Diff(p, s), secrets), nil
+			return s, withhold(def.Diff(*p, s), secrets), nil
 		}
 		b.Apply = func(ctx context.Context, w Writer, state any) error {
-			return def.Apply(ctx, w, p, state.(S))
+			return def.Apply(ctx, w, *p, state.(S))
 		}
 		if def.Undo != nil {
 			b.Undo = func(ctx context.Context, w Writer, saved []byte) error {
-				s, err := decodeSaved[S](saved)
-				if err != nil {
+				s := new(S)
+				if err := decodeSaved(saved, s); err != nil {
 					return err
 				}
-				return def.Undo(ctx, w, p, s)
+				return def.Undo(ctx, w, *p, *s)
 			}
 		}
 		return b
@@ -155,39 +158,42 @@ func NewAction[P, R any](def ActionDef[P, R]) *Module {
 	if def.Run == nil || def.Resource == nil {
 		panic(def.Name + ": an ActionDef needs Resource and Run")
 	}
-	m := newModule[P, R](def.Name, def.Doc)
+	m := newModule(def.Name, def.Doc, reflect.TypeFor[P](), reflect.TypeFor[R]())
 	m.Action, m.ReadOnly, m.Wait, m.MayRead = true, def.ReadOnly, def.Wait, def.Reads != nil
 	m.Risk, m.HasUndo, m.Irreversible = def.Risk, def.Undo != nil, def.Irreversible
 	m.bind = func(d *decoder, n *source.Node, at source.Pos) *Bound {
-		p, ok := decodeParams(d, m, n, at, def.Validate)
-		if !ok {
+		p := new(P)
+		if !d.params(m, n, at, p) {
 			return nil
 		}
-		reads := def.ReadOnly || def.Reads != nil && def.Reads(p)
-		b := &Bound{Resource: def.Resource(p), ReadOnly: reads, Reversible: reads || def.Wait || def.Undo != nil}
+		if def.Validate != nil && !d.valid(m, n, at, def.Validate(*p)) {
+			return nil
+		}
+		reads := def.ReadOnly || def.Reads != nil && def.Reads(*p)
+		b := &Bound{Resource: def.Resource(*p), ReadOnly: reads, Reversible: reads || def.Wait || def.Undo != nil}
 		if def.Reversible != nil && !reads {
-			b.Reversible = def.Reversible(p)
+			b.Reversible = def.Reversible(*p)
 		}
 		b.Run = func(ctx context.Context, w Writer) (any, bool, error) {
-			r, err := def.Run(ctx, w, p)
+			r, err := def.Run(ctx, w, *p)
 			if err != nil {
 				return r, false, err
 			}
 			if def.Changed != nil {
-				return r, def.Changed(p, r), nil
+				return r, def.Changed(*p, r), nil
 			}
 			return r, !reads && !def.Wait, nil
 		}
 		if def.Skip != nil {
-			b.Skip = func(ctx context.Context, r Reader) (string, error) { return def.Skip(ctx, r, p) }
+			b.Skip = func(ctx context.Context, r Reader) (string, error) { return def.Skip(ctx, r, *p) }
 		}
 		if def.Undo != nil && b.Reversible {
 			b.Undo = func(ctx context.Context, w Writer, saved []byte) error {
-				r, err := decodeSaved[R](saved)
-				if err != nil {
+				r := new(R)
+				if err := decodeSaved(saved, r); err != nil {
 					return err
 				}
-				return def.Undo(ctx, w, p, r)
+				return def.Undo(ctx, w, *p, *r)
 			}
 		}
 		return b
@@ -195,24 +201,31 @@ func NewAction[P, R any](def ActionDef[P, R]) *Module {
 	return m
 }
 
-func newModule[P, S any](name, doc string) *Module {
+// newModule and what else is not generic here is so because generic code is
+// compiled for every module: that was 65 kB of the helper.
+func newModule(name, doc string, params, result reflect.Type) *Module {
 	if name == "" {
 		panic("a module without a name")
 	}
 	return &Module{
 		Name: name, Doc: parseDoc(name, doc),
-		Params: fieldsOf(reflect.TypeFor[P](), true), ParamType: reflect.TypeFor[P](),
-		Result: fieldsOf(reflect.TypeFor[S](), false), ResultType: reflect.TypeFor[S](),
+		Params: fieldsOf(params, true), ParamType: params,
+		Result: fieldsOf(result, false), ResultType: result,
 	}
 }
 
-func decodeParams[P any](d *decoder, m *Module, n *source.Node, at source.Pos, validate func(P) error) (P, bool) {
-	var p P
-	d.structure(n, at, m.Name, reflect.ValueOf(&p).Elem(), m.Params)
-	if len(d.faults) == 0 && d.holes == 0 && validate != nil {
-		d.validate(n, at, m.Name, validate(p))
-	}
-	return p, len(d.faults) == 0 && d.holes == 0
+// params decodes into what p, a pointer, points to, and reports whether all of it
+// is known and right.
+func (d *decoder) params(m *Module, n *source.Node, at source.Pos, p any) bool {
+	d.structure(n, at, m.Name, reflect.ValueOf(p).Elem(), m.Params)
+	return len(d.faults) == 0 && d.holes == 0
+}
+
+// valid adds what the module's own rules found to the faults, and reports
+// whether that was nothing.
+func (d *decoder) valid(m *Module, n *source.Node, at source.Pos, found error) bool {
+	d.validate(n, at, m.Name, found)
+	return len(d.faults) == 0
 }
 
 // Check looks for faults in arguments as a playbook has them: unknown and missing

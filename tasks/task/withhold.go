@@ -37,10 +37,11 @@ func overlap(a, b string) bool {
 	return a == b || strings.HasPrefix(a, b+".") || strings.HasPrefix(b, a+".")
 }
 
-// sensitive returns the paths of the fields of p that hold secrets.
+// sensitive returns the paths of the fields that hold secrets in the parameters
+// that p points to.
 func sensitive(fields []Field, p any) []string {
 	var out []string
-	gather(&out, fields, reflect.ValueOf(p), "")
+	gather(&out, fields, reflect.ValueOf(p).Elem(), "")
 	slices.Sort(out)
 	return slices.Compact(out)
 }
