@@ -29,14 +29,13 @@ type Binary struct {
 // Binaries are the helpers that this build can push, one for each platform.
 type Binaries []Binary
 
-// starter is the command that is given to the login shell. It has only words that
-// every shell reads alike; what it runs comes as a line on its input, so that no
-// quoting rule of any shell matters. The read of a POSIX shell takes single bytes
-// from a pipe, so nothing behind the line is lost.
-const starter = `exec /bin/sh -c 'IFS= read -r l && eval "$l"'`
-
-// machines maps uname -m to the platforms that there are helpers for.
-var machines = map[string]string{"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
+func (bs Binaries) platforms() string {
+	var out []string
+	for _, b := range bs {
+		out = append(out, b.Platform)
+	}
+	return strings.Join(out, ", ")
+}
 
 // Root says how the helper becomes root.
 type Root struct {
@@ -46,66 +45,25 @@ type Root struct {
 	Password func() (secret.Text, error)
 }
 
-// bootstrap starts a helper over a connection and leaves its streams right behind
-// the magic line.
-type bootstrap struct {
-	proc   Process
-	out    *bufio.Reader
-	nonce  string
-	noise  strings.Builder
-	stderr *tail
-}
-
-// elevate returns the first line of the talk: it becomes root if wanted, and
-// leaves a shell that waits for the second line with the connection's addresses in $1.
-func elevate(root Root, nonce string) string {
-	wait := `/bin/sh -c 'IFS= read -r l && eval "$l"' sh "$SSH_CONNECTION"`
-	if !root.Want {
-		return "exec " + wait
-	}
-	sudo := "exec sudo -n -- " + wait
-	if root.Password != nil {
-		sudo = fmt.Sprintf("if sudo -n true 2>/dev/null; then echo; echo HOLDFAST-FREE %[1]s; exec sudo -n -- %[2]s; else exec sudo -S -p 'HOLDFAST-PASSWORD %[1]s' -- /bin/sh -c 'echo; echo HOLDFAST-FREE %[1]s; IFS= read -r l && eval \"$l\"' sh \"$SSH_CONNECTION\"; fi", nonce, wait)
-	}
-	return fmt.Sprintf(`if [ "$(id -u)" = 0 ]; then %sexec %s; else %s; fi`, free(root, nonce), wait, sudo)
-}
-
-func free(root Root, nonce string) string {
-	if root.Password == nil {
-		return ""
-	}
-	return "echo; echo HOLDFAST-FREE " + nonce + "; "
-}
-
-// locate returns the second line: it runs the helper that is there, if its hash is
-// right, or says which platform it needs, reads the helper, checks it and runs it.
-func locate(bins Binaries, nonce string) string {
-	var b strings.Builder
-	b.WriteString(`umask 077; m=$(uname -s)/$(uname -m); case $m in `)
-	for machine, platform := range machines {
-		for _, bin := range bins {
-			if bin.Platform == platform {
-				fmt.Fprintf(&b, `Linux/%s) s=%s; n=%s; a='%s';; `, machine, bin.Hash, bin.Name, bin.Args)
-			}
-		}
-	}
-	fmt.Fprintf(&b, `*) echo; echo HOLDFAST-PLATFORM %s "$m"; exit 3;; esac; h=$(printf %%.16s $s); `, nonce)
-	b.WriteString(`export HOLDFAST_LOGIN="$1"; if [ "$(id -u)" = 0 ]; then set -- /var/cache /var/lib /run /dev/shm; else set -- "$HOME/.cache" "/run/user/$(id -u)" /var/tmp /dev/shm; fi; `)
-	b.WriteString(`for d; do p="$d/holdfast/$h/$n"; if [ -x "$p" ] && [ -O "$p" ] && [ -O "$d/holdfast" ]; then x=$(sha256sum <"$p"); if [ "${x%% *}" = "$s" ]; then exec "$p" $a; fi; rm -f "$p"; fi; done; `)
-	b.WriteString(`g=; w=; for d; do t="$d/holdfast/$h"; if mkdir -p "$t" 2>/dev/null && [ -O "$d/holdfast" ] && [ -O "$t" ] && chmod 700 "$d/holdfast" "$t" && printf '#!/bin/sh\nexit 0\n' 2>/dev/null >"$t/.try" && chmod 700 "$t/.try"; then if "$t/.try" 2>/dev/null; then rm -f "$t/.try"; g=$t; break; fi; w="$w $d (noexec)"; rm -f "$t/.try"; rmdir "$t" 2>/dev/null; else w="$w $d (not writable)"; fi; done; `)
-	fmt.Fprintf(&b, `if [ -z "$g" ]; then echo; echo HOLDFAST-NOPLACE %[1]s "$w"; exit 3; fi; echo; echo HOLDFAST-PUSH %[1]s "$m" "$g/$n"; `, nonce)
-	b.WriteString(`IFS= read -r z && head -c "$z" | gzip -dc >"$g/.new.$$" 2>/dev/null; x=$(sha256sum <"$g/.new.$$"); `)
-	fmt.Fprintf(&b, `if [ "${x%%%% *}" != "$s" ]; then f=$(df -Pk "$g" | awk 'NR==2{print $4}'); rm -f "$g/.new.$$"; echo; echo HOLDFAST-DAMAGED %s "$f"; exit 3; fi; `, nonce)
-	b.WriteString(`chmod 700 "$g/.new.$$" && mv -f "$g/.new.$$" "$g/$n" && exec "$g/$n" $a`)
-	return b.String()
-}
-
 // Pushed says what was sent.
 type Pushed struct {
 	Platform string
 	Path     string
 	Bytes    int64
 	Took     time.Duration
+}
+
+// bootstrap starts a helper over a connection and leaves its streams right behind
+// the magic line.
+type bootstrap struct {
+	proc   Process
+	root   bool // sudo may be in the way
+	out    *bufio.Reader
+	nonce  string
+	noise  strings.Builder
+	within bool   // the last read ended inside a line
+	carry  string // its end, when the magic may begin there
+	stderr *tail
 }
 
 // start brings the helper up and reads up to and including the magic line. The
@@ -120,7 +78,7 @@ func start(ctx context.Context, conn Conn, bins Binaries, root Root, pushed func
 	if err != nil {
 		return nil, err
 	}
-	b := &bootstrap{proc: proc, out: bufio.NewReaderSize(proc.Stdout(), 32<<10), nonce: newNonce(), stderr: newTail(proc.Stderr(), 16<<10)}
+	b := &bootstrap{proc: proc, root: root.Want, out: bufio.NewReaderSize(proc.Stdout(), 32<<10), nonce: newNonce(), stderr: newTail(proc.Stderr(), 16<<10)}
 	stop := context.AfterFunc(ctx, func() { _ = proc.Close() })
 	err = b.run(bins, root, pushed)
 	if !stop() && err == nil {
@@ -128,6 +86,7 @@ func start(ctx context.Context, conn Conn, bins Binaries, root Root, pushed func
 	}
 	if err != nil {
 		_ = proc.Close()
+		b.stderr.ended(lastWords)
 		if ctx.Err() != nil {
 			err = fmt.Errorf("the helper did not answer in time%s", b.said())
 		}
@@ -172,10 +131,10 @@ func (b *bootstrap) send(s string) error {
 
 // password gives sudo its password when, and only when, it asks with our prompt.
 func (b *bootstrap) password(root Root) error {
-	asked := b.stderr.watch("HOLDFAST-PASSWORD " + b.nonce)
+	asked := b.stderr.watch(wordPassword + " " + b.nonce)
 	answered := make(chan error, 1)
 	go func() {
-		_, err := b.line("HOLDFAST-FREE")
+		_, err := b.line(wordFree)
 		answered <- err
 	}()
 	select {
@@ -183,37 +142,45 @@ func (b *bootstrap) password(root Root) error {
 		return err
 	case <-asked:
 	}
-	pw, err := root.Password()
-	if err != nil {
-		_ = b.proc.Close()
-		<-answered //nolint:errcheck // the other error says more
-		return fmt.Errorf("cannot get the password for sudo: %w", err)
+	line, err := passwordLine(root)
+	if err == nil {
+		err = b.send(line)
 	}
-	if err := b.send(pw.Reveal() + "\n"); err != nil {
+	if err != nil {
 		_ = b.proc.Close()
 		<-answered //nolint:errcheck // the other error says more
 		return err
 	}
 	// The second prompt means that the password was wrong; giving it again would
 	// only count against the account.
-	again := b.stderr.watch("HOLDFAST-PASSWORD " + b.nonce)
+	again := b.stderr.watch(wordPassword + " " + b.nonce)
 	select {
 	case err := <-answered:
 		return err
 	case <-again:
 		_ = b.proc.Close()
 		<-answered //nolint:errcheck // the other error says more
-		return &Denied{Message: "sudo refused the password"}
+		return &Denied{"sudo refused the password", hintWrong}
 	}
 }
 
-// Denied is the error of a host where the helper could not become root.
-type Denied struct{ Message string }
+// passwordLine returns what sudo reads. A second line would not be read by sudo but
+// by the shell behind it.
+func passwordLine(root Root) (string, error) {
+	pw, err := root.Password()
+	if err != nil {
+		return "", fmt.Errorf("cannot get the password for sudo: %w", err)
+	}
+	text := strings.TrimSuffix(strings.TrimSuffix(pw.Reveal(), "\n"), "\r")
+	if strings.ContainsAny(text, "\r\n\x00") {
+		return "", errors.New("cannot use the password for sudo: it has more than one line")
+	}
+	return text + "\n", nil
+}
 
-func (d *Denied) Error() string { return d.Message }
-
-// await reads up to the magic line and pushes the helper when asked to.
+// await reads up to the magic line and pushes the helper when asked to, once.
 func (b *bootstrap) await(bins Binaries, pushed func(Pushed)) error {
+	sent := false
 	for {
 		line, err := b.line("")
 		if err != nil {
@@ -225,55 +192,78 @@ func (b *bootstrap) await(bins Binaries, pushed func(Pushed)) error {
 		word, rest, _ := strings.Cut(line, " ")
 		rest = strings.TrimSpace(strings.TrimPrefix(rest, b.nonce))
 		switch word {
-		case "HOLDFAST-PUSH":
+		case wordPush:
+			if sent {
+				return wire.Violationf("the helper was asked for twice")
+			}
+			sent = true
 			if err := b.push(bins, rest, pushed); err != nil {
 				return err
 			}
-		case "HOLDFAST-PLATFORM":
+		case wordPlatform:
 			return fmt.Errorf("no helper for %s: this build has %s", clean(rest), bins.platforms())
-		case "HOLDFAST-NOPLACE":
+		case wordNoPlace:
 			return fmt.Errorf("no place for the helper: tried %s", clean(rest))
-		case "HOLDFAST-DAMAGED":
+		case wordDamaged:
 			return fmt.Errorf("the helper arrived damaged (%s KiB are free there)", clean(rest))
 		}
 	}
-}
-
-func (bs Binaries) platforms() string {
-	var out []string
-	for _, b := range bs {
-		out = append(out, b.Platform)
-	}
-	return strings.Join(out, ", ")
 }
 
 // line returns the next line that is ours: the magic line or one with our nonce.
 // Everything else is noise and kept for errors. A non-empty word waits for that one.
 func (b *bootstrap) line(word string) (string, error) {
 	for {
-		line, err := b.out.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			err = nil
-		}
-		s := string(line)
+		text, start, err := b.read()
 		if err != nil {
-			b.noise.WriteString(s)
+			b.noise.WriteString(text)
 			return "", b.ended()
 		}
-		if i := strings.Index(s, wire.Magic); i >= 0 && word == "" {
-			return s[i:], nil
+		if i := strings.Index(text, wire.Magic); i >= 0 && word == "" {
+			return text[i:], b.rest(text)
 		}
-		if strings.HasPrefix(s, "HOLDFAST-") && strings.Contains(s, " "+b.nonce) && strings.HasPrefix(s, word) {
-			return strings.TrimSpace(s), nil
+		if start && strings.HasPrefix(text, "HOLDFAST-") && strings.Contains(text, " "+b.nonce) && strings.HasPrefix(text, word) {
+			return strings.TrimSpace(text), nil
 		}
-		b.noise.WriteString(s)
+		b.noise.WriteString(text)
 		if b.noise.Len() > wire.MaxNoise {
 			return "", fmt.Errorf("the login printed more than %d KiB and no helper started%s", wire.MaxNoise>>10, b.said())
 		}
 	}
 }
 
-// push sends the helper for the platform that the target named.
+// read returns the next line, or a large piece of one, and whether it is the start
+// of one. A piece never ends within the magic.
+func (b *bootstrap) read() (text string, start bool, err error) {
+	piece, err := b.out.ReadSlice('\n')
+	text, start = b.carry+string(piece), !b.within
+	b.carry, b.within = "", false
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return text, start, err
+	}
+	b.within = true
+	for n := min(len(wire.Magic)-1, len(text)); n > 0; n-- {
+		if cut := len(text) - n; strings.HasPrefix(wire.Magic, text[cut:]) {
+			text, b.carry = text[:cut], text[cut:]
+			break
+		}
+	}
+	return text, start, nil
+}
+
+// rest reads to the end of the magic line, if it is not there yet. It is a short line.
+func (b *bootstrap) rest(text string) error {
+	if strings.HasSuffix(text, "\n") {
+		return nil
+	}
+	if _, err := b.out.ReadSlice('\n'); err != nil {
+		return b.ended()
+	}
+	return nil
+}
+
+// push sends the helper for the platform that the target named. Where that cannot be
+// written any more, the target may still say why.
 func (b *bootstrap) push(bins Binaries, rest string, pushed func(Pushed)) error {
 	began := time.Now()
 	machine, path, _ := strings.Cut(rest, " ")
@@ -286,13 +276,11 @@ func (b *bootstrap) push(bins Binaries, rest string, pushed func(Pushed)) error 
 		if err != nil {
 			return fmt.Errorf("cannot read the helper: %w", err)
 		}
-		if err := b.send(fmt.Sprintf("%d\n", len(data))); err != nil {
-			return err
+		_, err = fmt.Fprintf(b.proc.Stdin(), "%d\n", len(data))
+		if err == nil {
+			_, err = b.proc.Stdin().Write(data)
 		}
-		if _, err := b.proc.Stdin().Write(data); err != nil {
-			return b.ended()
-		}
-		if pushed != nil {
+		if err == nil && pushed != nil {
 			pushed(Pushed{platform, clean(path), int64(len(data)), time.Since(began)})
 		}
 		return nil
@@ -300,29 +288,19 @@ func (b *bootstrap) push(bins Binaries, rest string, pushed func(Pushed)) error 
 	return wire.Violationf("a push for %s was asked for", clean(machine))
 }
 
+// lastWords is how long what the far end said before it went may take to arrive.
+const lastWords = 2 * time.Second
+
 // ended explains why the far end went away.
 func (b *bootstrap) ended() error {
+	b.stderr.ended(lastWords)
 	_ = b.proc.Close()
-	text := b.stderr.text()
-	for needle, message := range denials {
-		if strings.Contains(text, needle) {
-			return &Denied{message}
+	if b.root {
+		if err := denied(b.stderr.text()); err != nil {
+			return err
 		}
 	}
 	return fmt.Errorf("the helper did not start%s", b.said())
-}
-
-// denials are what sudo says, and what it means. The texts are sudo's own, in C locale.
-var denials = map[string]string{
-	"a password is required":          "sudo wants a password and none is configured",
-	"is not in the sudoers file":      "the account may not use sudo",
-	"you must have a tty":             "sudo wants a terminal (requiretty in sudoers)",
-	"sudo: not found":                 "sudo is not installed and the account is not root",
-	"is not allowed to execute":       "sudo does not let the account run a shell as root",
-	"incorrect password attempt":      "sudo refused the password",
-	"sudo: command not found":         "sudo is not installed and the account is not root",
-	"unable to resolve host":          "sudo cannot resolve the host's own name",
-	"This account is currently not a": "the account is not allowed to log in",
 }
 
 // said quotes what the target printed.

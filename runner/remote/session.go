@@ -30,15 +30,19 @@ type Options struct {
 }
 
 // Session is a talk with one helper. It runs one program at a time and is not for
-// use by several goroutines, except for Interrupt.
+// use by several goroutines. What the far end says is held to what it was asked for,
+// and everything ends in time, whatever the far end does or does not do.
 type Session struct {
 	Welcome *wire.Welcome
 	// Duration is how long it took from the first byte to the welcome.
 	Duration time.Duration
 
 	opts   Options
+	conn   Conn
 	boot   *bootstrap
 	stream *wire.Stream
+	out    *paced
+	known  known
 	frames chan frame
 	closed chan struct{}
 }
@@ -77,16 +81,17 @@ func Open(ctx context.Context, conn Conn, opts Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{opts: opts, boot: boot, frames: make(chan frame), closed: make(chan struct{})}
-	s.stream = wire.NewStream(boot.out, boot.proc.Stdin())
+	s := &Session{opts: opts, conn: conn, boot: boot, frames: make(chan frame), closed: make(chan struct{})}
+	s.out = &paced{w: boot.proc.Stdin(), limit: opts.Grace, end: func() { _ = boot.proc.Close() }}
+	s.stream = wire.NewStream(boot.out, s.out)
 	go s.read()
 	hello := opts.Hello
 	hello.Min, hello.Max = wire.MinProtocol, wire.MaxProtocol
-	if err := s.stream.Send(&wire.Message{Hello: &hello}); err != nil {
-		_ = s.Close() // the first error says more
-		return nil, &Lost{err}
+	err = s.send(&wire.Message{Hello: &hello})
+	if err == nil {
+		err = s.welcome(setup)
 	}
-	if err := s.welcome(setup); err != nil {
+	if err != nil {
 		_ = s.Close() // the first error says more
 		return nil, err
 	}
@@ -132,8 +137,19 @@ func (s *Session) welcome(ctx context.Context) error {
 	if w.Min > wire.MaxProtocol || w.Max < wire.MinProtocol {
 		return fmt.Errorf("the helper (build %s) speaks protocol %d to %d, this program %d to %d", clean(w.Build), w.Min, w.Max, wire.MinProtocol, wire.MaxProtocol)
 	}
+	s.known = newKnown(w.Pending)
+	scrubWelcome(w)
 	s.Welcome = w
 	return nil
+}
+
+// send writes a message. What the helper said last is part of the error.
+func (s *Session) send(m *wire.Message) error {
+	err := s.stream.Send(m)
+	if err == nil || errors.Is(err, wire.ErrTooLarge) {
+		return err
+	}
+	return &Lost{fmt.Errorf("%w%s", err, s.boot.said())}
 }
 
 // errSilent is the error of a far end that says nothing for too long.
@@ -167,10 +183,7 @@ func (s *Session) decode(f frame, ok bool) (*wire.Message, error) {
 	if !errors.As(err, &unknown) {
 		return m, err
 	}
-	if err := s.stream.Send(&wire.Message{Unsupported: &wire.Unsupported{Kind: unknown.Kind}}); err != nil {
-		return nil, &Lost{err}
-	}
-	return nil, nil
+	return nil, s.send(&wire.Message{Unsupported: &wire.Unsupported{Kind: unknown.Kind}})
 }
 
 func (s *Session) broken(err error) error {
@@ -181,6 +194,7 @@ func (s *Session) broken(err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		err = errors.New("the helper ended")
 	}
+	s.boot.stderr.ended(lastWords)
 	return &Lost{fmt.Errorf("%w%s", err, s.boot.said())}
 }
 
@@ -199,27 +213,29 @@ type Work struct {
 
 // Run ships a program and returns when the helper is done with it.
 func (s *Session) Run(ctx context.Context, w Work) (*wire.Done, error) {
+	defer s.out.hurryAfter(ctx)()
 	if len(w.Secrets) > 0 {
 		if err := s.sendSecrets(w.Secrets); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.stream.Send(&wire.Message{Program: w.Program}); err != nil {
+	if err := s.send(&wire.Message{Program: w.Program}); err != nil {
 		if errors.Is(err, wire.ErrTooLarge) {
 			return nil, fmt.Errorf("the program for this host is too large: %w", err)
 		}
-		return nil, &Lost{err}
+		return nil, err
 	}
-	watch := newWatch(w.Program, s.opts.Grace)
-	return s.await(ctx, w, watch)
+	s.known.learn(w.Program.Handlers)
+	return s.await(ctx, w, newWatch(w.Program, &s.known, s.opts.Grace))
 }
 
 // Undo asks the helper to take back a run and returns when it is done.
 func (s *Session) Undo(ctx context.Context, u *wire.Undo, w Work) (*wire.Done, error) {
-	if err := s.stream.Send(&wire.Message{Undo: u}); err != nil {
-		return nil, &Lost{err}
+	defer s.out.hurryAfter(ctx)()
+	if err := s.send(&wire.Message{Undo: u}); err != nil {
+		return nil, err
 	}
-	return s.await(ctx, w, &watch{limit: time.Hour, undo: true})
+	return s.await(ctx, w, &watch{limit: undoLimit, undo: true})
 }
 
 func (s *Session) sendSecrets(secrets map[int]secret.Text) error {
@@ -232,6 +248,9 @@ func (s *Session) sendSecrets(secrets map[int]secret.Text) error {
 		return errors.New("cannot encode the secrets")
 	}
 	if err := s.stream.WriteFrame(wire.Secrets, b); err != nil {
+		if errors.Is(err, wire.ErrTooLarge) {
+			return errors.New("the secrets for this host are too large")
+		}
 		return &Lost{err}
 	}
 	return nil
@@ -271,22 +290,21 @@ func (s *Session) await(ctx context.Context, w Work, watch *watch) (*wire.Done, 
 			continue
 		}
 		if m.Done != nil {
-			return m.Done, nil
+			scrubDone(m.Done)
+			return m.Done, watch.done(m.Done)
 		}
 		if err := s.take(m, w, watch); err != nil {
 			return nil, err
 		}
-		if m.Progress == nil && !watch.last {
+		// Talk is no work: only a step that begins or ends gives more time.
+		if (m.Started != nil || m.Result != nil) && !watch.last {
 			timer.Reset(watch.limit)
 		}
 	}
 }
 
 func (s *Session) cancel(now bool) error {
-	if err := s.stream.Send(&wire.Message{Cancel: &wire.Cancel{Now: now}}); err != nil {
-		return &Lost{err}
-	}
-	return nil
+	return s.send(&wire.Message{Cancel: &wire.Cancel{Now: now}})
 }
 
 // take deals with one message that is not the last.
@@ -318,10 +336,7 @@ func (s *Session) giveBlob(digest string, blob func(string) ([]byte, error)) err
 		data, err = blob(digest)
 	}
 	if err != nil {
-		if err := s.stream.Send(&wire.Message{NoBlob: &wire.NoBlob{Digest: digest, Error: err.Error()}}); err != nil {
-			return &Lost{err}
-		}
-		return nil
+		return s.send(&wire.Message{NoBlob: &wire.NoBlob{Digest: digest, Error: err.Error()}})
 	}
 	sum, err := hex.DecodeString(digest)
 	if err != nil {
@@ -334,7 +349,8 @@ func (s *Session) giveBlob(digest string, blob func(string) ([]byte, error)) err
 }
 
 // Close ends the talk: it closes the helper's input and waits, within the limits
-// of [Process.Close], for the helper to go.
+// of [Process.Close], for the helper to go. A far end that does not let go of its
+// streams even then loses its connection.
 func (s *Session) Close() error {
 	select {
 	case <-s.closed:
@@ -343,7 +359,25 @@ func (s *Session) Close() error {
 	}
 	close(s.closed)
 	err := s.boot.proc.Close()
-	for range s.frames { // let the reader end
+	if !s.quiet(lastWords) {
+		err = errors.Join(err, s.conn.Close())
+		s.quiet(lastWords)
 	}
 	return err
+}
+
+// quiet waits for the end of those who read from the process.
+func (s *Session) quiet(within time.Duration) bool {
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	for {
+		select {
+		case _, ok := <-s.frames:
+			if !ok {
+				return s.boot.stderr.ended(within)
+			}
+		case <-timer.C:
+			return false
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 	"unicode"
 )
 
@@ -75,20 +76,33 @@ func (t *tail) watch(text string) <-chan struct{} {
 	return hit
 }
 
+// ended waits for the end of the stream and reports whether it came in time.
+func (t *tail) ended(within time.Duration) bool {
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case <-t.done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
 func (t *tail) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return string(t.buf)
 }
 
-// clean makes text from a target safe to show: no control characters, bounded.
+// clean makes text from a target safe to show: one line, no control characters,
+// bounded.
 func clean(s string) string {
 	const limit = 2000
 	if len(s) > limit {
 		s = s[:limit] + "…"
 	}
 	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' {
+		if r == '\n' || r == '\t' || r == '\r' {
 			return ' '
 		}
 		if unicode.IsControl(r) || r == unicode.ReplacementChar || unicode.Is(unicode.Bidi_Control, r) {
@@ -96,4 +110,13 @@ func clean(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// cleanText is clean for text of several lines.
+func cleanText(s string) string {
+	lines := strings.SplitN(s, "\n", 200)
+	for i := range lines {
+		lines[i] = clean(lines[i])
+	}
+	return strings.Join(lines, "\n")
 }

@@ -6,33 +6,66 @@ import (
 	"holdfast/runner/wire"
 )
 
-// maxChatter bounds what a far end may say besides its results in one program.
-const maxChatter = 64 << 20
+const (
+	// maxChatter bounds what a far end may say besides its results in one program.
+	maxChatter = 64 << 20
+	// maxLeft bounds the steps of handlers that earlier runs left on a host.
+	maxLeft = 1000
+	// leftLimit is how long one of them may take: only the host knows its own limit.
+	leftLimit = time.Hour
+	// undoLimit is how long a far end may take to take a run back.
+	undoLimit = time.Hour
+)
 
-// watch holds a far end to the program that it was given: results only for steps
-// of the program, each once, and nothing silent for longer than its time limit.
-type watch struct {
-	limit   time.Duration // until something must be heard
-	grace   time.Duration
-	last    bool // told to stop at once; the limit stands
-	steps   map[int]*wire.Step
-	ended   map[int]bool
-	begun   int
-	chatter int
-	undo    bool
+// known is what the far end may run besides the steps of a program.
+type known struct {
+	handlers map[int]handlerStep
+	pending  map[string]bool // handlers that an earlier run left
+	left     int             // steps of them so far
 }
 
-func newWatch(p *wire.Program, grace time.Duration) *watch {
-	w := &watch{grace: grace, limit: 2 * grace, steps: map[int]*wire.Step{}, ended: map[int]bool{}}
-	for i := range p.Steps {
-		w.steps[p.Steps[i].N] = &p.Steps[i]
+type handlerStep struct {
+	handler string
+	step    *wire.Step
+}
+
+func newKnown(pending []wire.PendingHandler) known {
+	k := known{handlers: map[int]handlerStep{}, pending: map[string]bool{}}
+	for _, p := range pending {
+		k.pending[p.Name] = true
 	}
-	for h := range p.Handlers {
-		for i := range p.Handlers[h].Steps {
-			w.steps[p.Handlers[h].Steps[i].N] = &p.Handlers[h].Steps[i]
+	return k
+}
+
+// learn takes in the handlers of a program, which later programs may run too.
+func (k *known) learn(handlers []wire.Handler) {
+	for _, h := range handlers {
+		for i := range h.Steps {
+			k.handlers[h.Steps[i].N] = handlerStep{h.Name, &h.Steps[i]}
 		}
 	}
-	return w
+}
+
+// watch holds a far end to the program that it was given: results only for steps
+// of the program, each once and in their order, and nothing silent for longer than
+// its time limit.
+type watch struct {
+	limit   time.Duration // until a step must begin or end
+	grace   time.Duration
+	last    bool // told to stop at once; the limit stands
+	undo    bool
+	id      int
+	steps   []wire.Step
+	next    int // index of the step that is to begin next
+	known   *known
+	ended   map[int]bool
+	begun   *wire.Started
+	state   bool // the step that runs may send its state
+	chatter int
+}
+
+func newWatch(p *wire.Program, k *known, grace time.Duration) *watch {
+	return &watch{limit: 2 * grace, grace: grace, id: p.ID, steps: p.Steps, known: k, ended: map[int]bool{}}
 }
 
 func (w *watch) accept(m *wire.Message) error {
@@ -41,14 +74,11 @@ func (w *watch) accept(m *wire.Message) error {
 		if !w.undo {
 			return wire.Violationf("a resource was taken back that nobody asked for")
 		}
+		return w.talk(len(m.Undone.Resource) + len(m.Undone.Task) + len(m.Undone.Action) + len(m.Undone.Message))
 	case m.Progress != nil:
-		if w.chatter += len(m.Progress.Message) + 64; w.chatter > maxChatter {
-			return wire.Violationf("the host talks without end")
-		}
+		return w.talk(len(m.Progress.Message))
 	case m.Warning != nil:
-		if w.chatter += len(m.Warning.Message) + 1024; w.chatter > maxChatter {
-			return wire.Violationf("the host warns without end")
-		}
+		return w.talk(len(m.Warning.Message) + len(m.Warning.Hint))
 	case m.Started != nil:
 		return w.started(m.Started)
 	case m.Result != nil:
@@ -57,28 +87,78 @@ func (w *watch) accept(m *wire.Message) error {
 	return nil
 }
 
-func (w *watch) started(s *wire.Started) error {
-	step := w.steps[s.N]
-	if step == nil && s.Handler == "" || w.begun != 0 || w.ended[s.N] {
-		return wire.Violationf("step %d was started, which is not its turn", s.N)
-	}
-	w.begun = s.N
-	w.limit = w.grace
-	if step != nil {
-		tries := time.Duration(step.Retries + 1)
-		w.limit += step.Timeout*tries + step.Delay*tries
-	} else {
-		w.limit += time.Hour // a pending handler of an earlier run
+// talk counts what is no result.
+func (w *watch) talk(bytes int) error {
+	if w.chatter += bytes + 64; w.chatter > maxChatter {
+		return wire.Violationf("the host talks without end")
 	}
 	return nil
 }
 
+func (w *watch) started(s *wire.Started) error {
+	if w.undo || w.begun != nil || w.ended[s.N] {
+		return wire.Violationf("step %d was started, which is not its turn", s.N)
+	}
+	step, err := w.step(s)
+	if err != nil {
+		return err
+	}
+	w.begun = s
+	w.limit = w.grace + leftLimit
+	w.state = false
+	if step != nil {
+		tries := time.Duration(step.Retries + 1)
+		w.limit = w.grace + step.Timeout*tries + step.Delay*tries
+		w.state = step.Register
+	}
+	return nil
+}
+
+// step finds the step that was started, which is nil for one that an earlier run left.
+func (w *watch) step(s *wire.Started) (*wire.Step, error) {
+	switch {
+	case s.Handler == "":
+		if w.next < len(w.steps) && w.steps[w.next].N == s.N {
+			w.next++
+			return &w.steps[w.next-1], nil
+		}
+	case s.N >= wire.Left:
+		if w.known.left++; w.known.pending[s.Handler] && w.known.left <= maxLeft {
+			return nil, nil
+		}
+	default:
+		if h, ok := w.known.handlers[s.N]; ok && h.handler == s.Handler {
+			return h.step, nil
+		}
+	}
+	return nil, wire.Violationf("step %d was started, which is not its turn", s.N)
+}
+
 func (w *watch) finished(r *wire.Result) error {
-	if w.begun != r.N || w.ended[r.N] {
+	if w.begun == nil || w.begun.N != r.N || w.begun.Handler != r.Handler {
 		return wire.Violationf("a result came for step %d, which was not running", r.N)
 	}
+	if len(r.State) > 0 && !w.state {
+		return wire.Violationf("a state came for step %d, which nobody asked for", r.N)
+	}
 	w.ended[r.N] = true
-	w.begun = 0
+	w.begun = nil
 	w.limit = 2 * w.grace
+	return nil
+}
+
+// done checks that the end is one: a far end that leaves steps out without a reason
+// would pass for one where all is well.
+func (w *watch) done(d *wire.Done) error {
+	switch {
+	case d.ID != w.id:
+		return wire.Violationf("program %d was answered as %d", w.id, d.ID)
+	case w.begun != nil:
+		return wire.Violationf("the end came while step %d was running", w.begun.N)
+	case d.Failed != 0 && !w.ended[d.Failed]:
+		return wire.Violationf("step %d is said to have failed, which did not run", d.Failed)
+	case !w.undo && !d.Cancelled && d.Failed == 0 && w.next < len(w.steps):
+		return wire.Violationf("the end came without step %d", w.steps[w.next].N)
+	}
 	return nil
 }
