@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"holdfast/playbooks/source"
 )
@@ -15,14 +16,24 @@ var commonKeys = []string{"name", "when", "each", "as", "register", "notify", "r
 // blockKeys make an entry a block.
 var blockKeys = []string{"tasks", "rescue", "always"}
 
-func (p *parser) entries(n *source.Node, path string, blocks bool) []*Entry {
+// maxEntries bounds the tasks of one playbook, so that what is made of each stays
+// in memory.
+const maxEntries = 10_000
+
+func (p *parser) entries(n *source.Node, path string) []*Entry {
 	if n.Kind != source.List {
 		p.faults.Addf(n.Pos, path, "want a list of tasks, got %s", describe(n))
 		return nil
 	}
 	var out []*Entry
 	for i, item := range n.Items {
-		if e := p.entry(item, path+"["+strconv.Itoa(i)+"]", blocks); e != nil {
+		if p.count++; p.count > maxEntries {
+			if p.count == maxEntries+1 {
+				p.faults.Addf(item.Pos, path, "the playbook has more than %d tasks", maxEntries).Hint = "loop with each, or split it and use the parts"
+			}
+			return out
+		}
+		if e := p.entry(item, path+"["+strconv.Itoa(i)+"]"); e != nil {
 			out = append(out, e)
 		}
 	}
@@ -30,7 +41,7 @@ func (p *parser) entries(n *source.Node, path string, blocks bool) []*Entry {
 }
 
 // entry reads one task. It returns nil when nothing can be made of it.
-func (p *parser) entry(n *source.Node, path string, blocks bool) *Entry {
+func (p *parser) entry(n *source.Node, path string) *Entry {
 	if n.Kind != source.Map {
 		p.faults.Addf(n.Pos, path, "want a task, got %s", describe(n)).Hint = "a task is a mapping with a module: file: {path: …}"
 		return nil
@@ -44,11 +55,11 @@ func (p *parser) entry(n *source.Node, path string, blocks bool) *Entry {
 			continue
 		}
 		switch {
-		case blocks && slices.Contains(blockKeys, key):
+		case slices.Contains(blockKeys, key):
 			p.block(e, key, kv.Value, path)
 		case key == "use":
 			e.UsePos = kv.Value.Pos
-			p.text(path+".use", &e.Use)(kv.Value)
+			p.name(path+".use", &e.Use)(kv.Value)
 		case key == "with":
 			e.With = kv.Value
 		default:
@@ -62,14 +73,14 @@ func (p *parser) entry(n *source.Node, path string, blocks bool) *Entry {
 func (p *parser) common(e *Entry, path string) map[string]func(*source.Node) {
 	keep := func(dst **source.Node) func(*source.Node) { return func(n *source.Node) { *dst = n } }
 	return map[string]func(*source.Node){
-		"name":           p.text(path+".name", &e.Name),
+		"name":           p.name(path+".name", &e.Name),
 		"when":           keep(&e.When),
 		"each":           keep(&e.Each),
-		"as":             p.identifier(path+".as", func(name Name) { e.As = name.Text }),
+		"as":             p.identifier(path+".as", func(name Name) { e.As, e.AsPos = name.Text, name.Pos }),
 		"register":       p.identifier(path+".register", func(name Name) { e.Register = name }),
 		"notify":         func(n *source.Node) { e.Notify = p.texts(n, path+".notify") },
 		"retry":          func(n *source.Node) { e.Retry = p.retry(n, path+".retry") },
-		"timeout":        p.duration(path+".timeout", &e.Timeout),
+		"timeout":        p.duration(path+".timeout", time.Second, &e.Timeout),
 		"run_as":         keep(&e.RunAs),
 		"changed_if":     keep(&e.ChangedIf),
 		"fail_if":        keep(&e.FailIf),
@@ -85,7 +96,7 @@ func (p *parser) common(e *Entry, path string) map[string]func(*source.Node) {
 func (p *parser) identifier(path string, set func(Name)) func(*source.Node) {
 	return func(n *source.Node) {
 		if n.Kind != source.Scalar || !namePattern.MatchString(n.Text) {
-			p.faults.Addf(n.Pos, path, "%q is not a name", n.Text).Hint = "small letters, digits and underscores"
+			p.faults.Addf(n.Pos, path, "%s is not a name", quote(n)).Hint = "small letters, digits and underscores"
 			return
 		}
 		if slices.Contains(reserved, n.Text) && n.Text != "item" {
@@ -102,19 +113,19 @@ func (p *parser) retry(n *source.Node, path string) *Retry {
 		"times": func(v *source.Node) {
 			times, err := strconv.Atoi(v.Text)
 			if err != nil || times < 1 || times > 1000 {
-				p.faults.Addf(v.Pos, path+".times", "want a number from 1 to 1000, got %q", v.Text)
+				p.faults.Addf(v.Pos, path+".times", "want a number from 1 to 1000, got %s", quote(v))
 				return
 			}
 			r.Times = times
 		},
-		"delay": p.duration(path+".delay", &r.Delay),
+		"delay": p.duration(path+".delay", 0, &r.Delay),
 		"until": func(v *source.Node) { r.Until = v },
 	})
 	return r
 }
 
 func (p *parser) block(e *Entry, key string, n *source.Node, path string) {
-	list := p.entries(n, path+"."+key, true)
+	list := p.entries(n, path+"."+key)
 	e.Block = true
 	switch key {
 	case "tasks":
@@ -159,11 +170,14 @@ func (p *parser) whole(e *Entry, n *source.Node, path string) {
 	case kinds > 1:
 		p.faults.Addf(n.Pos, path, "a task is a module, a block or a use; only one of them")
 	}
-	if e.With != nil && e.Use == "" {
+	if e.With != nil && e.UsePos.Line == 0 {
 		p.faults.Addf(e.With.Pos, path+".with", "only goes with use")
 	}
-	if e.Block && len(e.Tasks) == 0 {
+	if list := n.Get("tasks"); e.Block && (list == nil || list.Kind == source.List && len(list.Items) == 0) {
 		p.faults.Addf(n.Pos, path+".tasks", "missing, a block needs it")
+	}
+	if e.AsPos.Line != 0 && n.Get("each") == nil {
+		p.faults.Addf(e.AsPos, path+".as", "only goes with each")
 	}
 	if e.Module == "" && kinds == 1 {
 		p.notOnGroups(e, n, path)
@@ -206,7 +220,7 @@ func title(e *Entry) string {
 			break
 		}
 	}
-	text := strings.TrimSpace(e.Module + " " + strings.Join(about, " "))
+	text := strings.Join(strings.Fields(e.Module+" "+strings.Join(about, " ")), " ")
 	if r := []rune(text); len(r) > 60 {
 		text = string(r[:57]) + "…"
 	}

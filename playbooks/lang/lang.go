@@ -68,6 +68,10 @@ func (t Type) String() string {
 	return t.Kind
 }
 
+func (t Type) holdsSecret() bool {
+	return t.Kind == "secret" || t.Elem != nil && t.Elem.holdsSecret()
+}
+
 // Handler is a named list of tasks that run when notified.
 type Handler struct {
 	Name  string
@@ -97,6 +101,7 @@ type Entry struct {
 	When          *source.Node
 	Each          *source.Node // a list, or an expression that is one
 	As            string       // name of the loop variable, "item" by default
+	AsPos         source.Pos   // zero when the name is not given
 	Register      Name
 	Notify        []Name
 	Retry         *Retry

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"holdfast/playbooks/source"
 	"holdfast/tasks/task"
@@ -34,12 +35,13 @@ func Parse(root *source.Node, file string, opts Options) (*Playbook, source.Faul
 type parser struct {
 	opts   Options
 	faults source.Faults
+	count  int // tasks so far
 }
 
 // keys calls the function of each key that is there, and faults the others.
 func (p *parser) keys(n *source.Node, path string, table map[string]func(*source.Node)) {
 	if n.Kind != source.Map {
-		p.faults.Addf(n.Pos, path, "want a mapping, got %s", n.Kind)
+		p.faults.Addf(n.Pos, path, "want a mapping, got %s", describe(n))
 		return
 	}
 	for _, e := range n.Entries {
@@ -71,15 +73,15 @@ var versionPattern = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`)
 
 func (p *parser) playbook(pb *Playbook, root *source.Node) {
 	p.keys(root, "", map[string]func(*source.Node){
-		"playbook":   p.text("playbook", &pb.Name),
+		"playbook":   p.name("playbook", &pb.Name),
 		"version":    p.version(pb),
 		"summary":    p.text("summary", &pb.Summary),
 		"needs":      func(n *source.Node) { p.needs(pb, n) },
 		"params":     func(n *source.Node) { p.params(pb, n) },
 		"on_failure": p.oneOf("on_failure", &pb.OnFailure, "stop", "continue"),
-		"tasks":      func(n *source.Node) { pb.Tasks = p.entries(n, "tasks", true) },
+		"tasks":      func(n *source.Node) { pb.Tasks = p.entries(n, "tasks") },
 		"handlers":   func(n *source.Node) { p.handlers(pb, n) },
-		"verify":     func(n *source.Node) { pb.Verify = p.entries(n, "verify", true) },
+		"verify":     func(n *source.Node) { pb.Verify = p.entries(n, "verify") },
 	})
 	if root.Kind != source.Map {
 		return
@@ -112,17 +114,44 @@ func (p *parser) text(path string, dst *string) func(*source.Node) {
 	}
 }
 
+// maxName bounds what is shown and sent as a name, in bytes.
+const maxName = 200
+
+// name reads a text that something is called by.
+func (p *parser) name(path string, dst *string) func(*source.Node) {
+	return func(n *source.Node) {
+		switch {
+		case n.Kind != source.Scalar || strings.TrimSpace(n.Text) == "" || n.IsNull():
+			p.faults.Addf(n.Pos, path, "want a text, got %s", describe(n))
+		case len(n.Text) > maxName:
+			p.faults.Addf(n.Pos, path, "a name of %d bytes is too long, the limit is %d", len(n.Text), maxName)
+		case strings.ContainsFunc(n.Text, unicode.IsControl):
+			p.faults.Addf(n.Pos, path, "%q has control characters or several lines", n.Text)
+		default:
+			*dst = n.Text
+		}
+	}
+}
+
 func describe(n *source.Node) string {
-	if n.IsNull() {
+	if n.IsNull() || n.Kind == source.Scalar && strings.TrimSpace(n.Text) == "" {
 		return "nothing"
 	}
 	return n.Kind.String()
 }
 
+// quote shows a scalar as it is written and says what anything else is.
+func quote(n *source.Node) string {
+	if n.Kind == source.Scalar && !n.IsNull() {
+		return strconv.Quote(n.Text)
+	}
+	return describe(n)
+}
+
 func (p *parser) oneOf(path string, dst *string, words ...string) func(*source.Node) {
 	return func(n *source.Node) {
 		if n.Kind != source.Scalar || !slices.Contains(words, n.Text) {
-			f := p.faults.Addf(n.Pos, path, "want %s, got %q", strings.Join(words, " or "), n.Text)
+			f := p.faults.Addf(n.Pos, path, "want %s, got %s", strings.Join(words, " or "), quote(n))
 			f.Hint = source.DidYouMean(n.Text, words)
 			return
 		}
@@ -130,7 +159,11 @@ func (p *parser) oneOf(path string, dst *string, words ...string) func(*source.N
 	}
 }
 
-func (p *parser) duration(path string, dst *time.Duration) func(*source.Node) {
+// maxDuration bounds what a host is asked to wait for.
+const maxDuration = 7 * 24 * time.Hour
+
+// duration reads a time from least on.
+func (p *parser) duration(path string, least time.Duration, dst *time.Duration) func(*source.Node) {
 	return func(n *source.Node) {
 		var d task.Duration
 		if n.Kind != source.Scalar {
@@ -139,6 +172,10 @@ func (p *parser) duration(path string, dst *time.Duration) func(*source.Node) {
 		}
 		if err := d.UnmarshalText([]byte(n.Text)); err != nil {
 			p.faults.Addf(n.Pos, path, "%s", err)
+			return
+		}
+		if d.Std() < least || d.Std() > maxDuration {
+			p.faults.Addf(n.Pos, path, "%s is out of range: want %s to 7d", n.Text, least)
 			return
 		}
 		*dst = d.Std()
@@ -183,103 +220,4 @@ func (p *parser) needs(pb *Playbook, n *source.Node) {
 			}
 		},
 	})
-}
-
-var namePattern = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
-
-// reserved are the names in scope of every expression.
-var reserved = []string{"params", "host", "facts", "item", "fleet", "secret", "reveal", "value", "result", "true", "false", "null", "in"}
-
-func (p *parser) params(pb *Playbook, n *source.Node) {
-	if n.Kind != source.Map {
-		p.faults.Addf(n.Pos, "params", "want a mapping, got %s", describe(n))
-		return
-	}
-	for _, e := range n.Entries {
-		path := "params." + e.Key.Text
-		if !namePattern.MatchString(e.Key.Text) {
-			p.faults.Addf(e.Key.Pos, path, "%q is not a name", e.Key.Text).Hint = "small letters, digits and underscores"
-		}
-		param := &Param{Name: e.Key.Text, Pos: e.Key.Pos, Type: Type{Kind: "string"}}
-		p.param(param, e.Value, path)
-		pb.Params = append(pb.Params, param)
-	}
-}
-
-func (p *parser) param(param *Param, n *source.Node, path string) {
-	typed := false
-	p.keys(n, path, map[string]func(*source.Node){
-		"type": func(v *source.Node) {
-			t, err := ParseType(v.Text)
-			if err != nil || v.Kind != source.Scalar {
-				p.faults.Addf(v.Pos, path+".type", "%q is not a type", v.Text).Hint = "string, int, float, bool, duration, secret, list(T), map(T)"
-				return
-			}
-			param.Type, typed = t, true
-		},
-		"default": func(v *source.Node) { param.Default = v },
-		"required": func(v *source.Node) {
-			param.Required = v.Text == "true"
-			if v.Text != "true" && v.Text != "false" {
-				p.faults.Addf(v.Pos, path+".required", "want true or false, got %q", v.Text)
-			}
-		},
-		"doc":   p.text(path+".doc", &param.Doc),
-		"check": func(v *source.Node) { param.Check = v },
-		"oneof": func(v *source.Node) {
-			for _, name := range p.texts(v, path+".oneof") {
-				param.OneOf = append(param.OneOf, name.Text)
-			}
-		},
-	})
-	if n.Kind != source.Map {
-		return
-	}
-	if n.Get("type") == nil && !typed {
-		p.faults.Addf(param.Pos, path+".type", "missing, it is required")
-	}
-	if param.Required && param.Default != nil {
-		p.faults.Addf(param.Default.Pos, path, "a required parameter cannot have a default")
-	}
-	if !param.Required && param.Default == nil && n.Get("type") != nil {
-		p.faults.Addf(param.Pos, path, "want a default, or required: true")
-	}
-}
-
-// ParseType reads a parameter's type, such as list(string).
-func ParseType(s string) (Type, error) {
-	s = strings.TrimSpace(s)
-	for _, kind := range []string{"list", "map"} {
-		if inner, ok := strings.CutPrefix(s, kind+"("); ok && strings.HasSuffix(inner, ")") {
-			elem, err := ParseType(strings.TrimSuffix(inner, ")"))
-			return Type{Kind: kind, Elem: &elem}, err
-		}
-	}
-	if !slices.Contains([]string{"string", "int", "float", "bool", "duration", "secret", "any"}, s) {
-		return Type{}, fmt.Errorf("%q is not a type", s)
-	}
-	return Type{Kind: s}, nil
-}
-
-func (p *parser) handlers(pb *Playbook, n *source.Node) {
-	if n.Kind != source.Map {
-		p.faults.Addf(n.Pos, "handlers", "want a mapping from name to task, got %s", describe(n))
-		return
-	}
-	for _, e := range n.Entries {
-		path := "handlers[" + strconv.Quote(e.Key.Text) + "]"
-		h := &Handler{Name: e.Key.Text, Pos: e.Key.Pos}
-		if e.Value.Kind == source.List {
-			h.Tasks = p.entries(e.Value, path, false)
-		} else if entry := p.entry(e.Value, path, false); entry != nil {
-			h.Tasks = []*Entry{entry}
-		}
-		for _, t := range h.Tasks {
-			if t.Block || t.Use != "" || t.Register.Text != "" || t.Each != nil {
-				p.faults.Addf(t.Pos, t.Path, "a handler is a plain task: no block, use, each or register").Hint =
-					"handlers are stored on the host, so that the next run can finish them"
-			}
-		}
-		pb.Handlers = append(pb.Handlers, h)
-	}
 }
