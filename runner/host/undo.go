@@ -77,6 +77,7 @@ type undo struct {
 	origin  map[string]imprint // how each path was before the run
 	unitsOf bool               // unit files were put back since the last reload
 	reload  map[string]bool    // accounts whose managers the run reloaded
+	planned accountLines       // the databases of accounts as a plan would leave them so far
 }
 
 // expectations adds up, per path, what the run's entries say about its end.

@@ -40,9 +40,11 @@ func (u *undo) accounts(ctx context.Context, w *writer, e *journal.Entry) (step,
 	if err != nil {
 		return step{}, err
 	}
-	now, err := u.m.accountLines()
-	if err != nil {
-		return step{}, err
+	now := u.planned
+	if now == nil {
+		if now, err = u.m.accountLines(); err != nil {
+			return step{}, err
+		}
 	}
 	if allBack(now, changes) {
 		return step{}, nil
@@ -56,7 +58,10 @@ func (u *undo) accounts(ctx context.Context, w *writer, e *journal.Entry) (step,
 		}
 	}
 	why = append(why, orphans(trial, changes)...)
-	s.refused = strings.Join(why, "; ")
+	s.refused = strings.Join(slices.Compact(why), "; ")
+	if u.o.Plan && s.refused == "" {
+		u.planned = trial // what comes next will meet these lines
+	}
 	uid, created := createdUser(changes)
 	if created {
 		s.action = "delete the account"
