@@ -64,7 +64,7 @@ func TestParamFaults(t *testing.T) {
 		{"a bad name", head + "params:\n  Bad-Name: {type: int, default: 1}\ntasks: []", "p.yml:4:3: params.Bad-Name: \"Bad-Name\" is not a name\n\thint: small letters, digits and underscores"},
 		{"a name that no expression can hold", head + "params:\n  in: {type: int, default: 1}\ntasks: []", "p.yml:4:3: params.in: the name \"in\" is taken"},
 		{"no mapping", head + "params:\n  x: 5\ntasks: []", "p.yml:4:6: params.x: want a mapping, got a value"},
-		{"an unknown key", param("type: int, defaultz: 1, required: true"), "p.yml:4:18: params.x.defualt: unknown key\n\thint: did you mean \"default\"?"},
+		{"an unknown key", param("type: int, defaultz: 1, required: true"), "p.yml:4:18: params.x.defaultz: unknown key\n\thint: did you mean \"default\"?"},
 		{"no type", param("default: 1"), "p.yml:4:3: params.x.type: missing, it is required"},
 		{"no known type", param("type: integer, default: 1"), "p.yml:4:13: params.x.type: \"integer\" is not a type\n\thint: string, int, float, bool, duration, secret, list(T), map(T)"},
 		{"a list of nothing", param("type: list(), default: []"), "p.yml:4:13: params.x.type: \"list()\" is not a type\n\thint: string, int, float, bool, duration, secret, list(T), map(T)"},
