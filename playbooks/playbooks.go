@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -59,9 +60,9 @@ type Info struct {
 
 // place is where a playbook's files are.
 type place struct {
-	fsys   fs.FS // its folder
-	base   string
-	shown  string // the file as faults name it
+	fsys   fs.FS  // its folder
+	base   string // the playbook's file in it
+	shown  string // that file as faults name it
 	origin string
 }
 
@@ -72,9 +73,9 @@ func (f Finder) Find(name string) (*lang.Playbook, source.Faults) {
 	if fault != nil {
 		return nil, source.Faults{fault}
 	}
-	data, err := fs.ReadFile(p.fsys, p.base)
+	data, err := p.read()
 	if err != nil {
-		return nil, source.Faults{{Message: fmt.Sprintf("cannot read the playbook %s: %v", p.shown, err)}}
+		return nil, source.Faults{{Message: fmt.Sprintf("cannot read the playbook %s: %v", p.shown, reason(err))}}
 	}
 	root, faults := yamlfile.Parse(p.shown, data)
 	if len(faults) > 0 {
@@ -86,8 +87,42 @@ func (f Finder) Find(name string) (*lang.Playbook, source.Faults) {
 	return pb, faults
 }
 
+// read returns the playbook's file. It may itself be a link out of its folder;
+// what it sends to hosts may not.
+func (p place) read() ([]byte, error) {
+	var file fs.File
+	info, err := p.stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errors.New("it is not a regular file")
+	case info.Size() > yamlfile.MaxSize:
+		return nil, fmt.Errorf("it has %d bytes, more than the %d that are read", info.Size(), yamlfile.MaxSize)
+	case p.onDisk():
+		file, err = os.Open(p.shown)
+	default:
+		file, err = p.fsys.Open(p.base)
+	}
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(file, yamlfile.MaxSize+1))
+	return data, errors.Join(err, file.Close())
+}
+
+func (p place) stat() (fs.FileInfo, error) {
+	if p.onDisk() {
+		return os.Stat(p.shown)
+	}
+	return fs.Stat(p.fsys, p.base)
+}
+
+func (p place) onDisk() bool { return p.origin != OriginLibrary }
+
 func isPath(name string) bool {
-	return strings.ContainsRune(name, filepath.Separator) || strings.HasSuffix(name, ".yml") || strings.HasSuffix(name, ".yaml")
+	return name == "." || name == ".." || strings.ContainsRune(name, filepath.Separator) ||
+		strings.HasSuffix(name, ".yml") || strings.HasSuffix(name, ".yaml")
 }
 
 func (f Finder) locate(name string) (place, *source.Fault) {
@@ -97,12 +132,12 @@ func (f Finder) locate(name string) (place, *source.Fault) {
 			return place{}, &source.Fault{Message: fmt.Sprintf("cannot read the playbook %q: %v", name, reason(err))}
 		}
 		if info.IsDir() {
-			return place{os.DirFS(name), "playbook.yml", filepath.Join(name, "playbook.yml"), name}, nil
+			return place{folder(name), "playbook.yml", filepath.Join(name, "playbook.yml"), name}, nil
 		}
-		return place{os.DirFS(filepath.Dir(name)), filepath.Base(name), name, name}, nil
+		return place{folder(filepath.Dir(name)), filepath.Base(name), name, name}, nil
 	}
 	for _, p := range f.places(name) {
-		if _, err := fs.Stat(p.fsys, p.base); err == nil {
+		if _, err := p.stat(); err == nil {
 			return p, nil
 		}
 	}
@@ -117,6 +152,7 @@ func (f Finder) locate(name string) (place, *source.Fault) {
 	return place{}, fault
 }
 
+// reason returns what went wrong without the path, which the message has already.
 func reason(err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {
@@ -130,24 +166,34 @@ func (f Finder) folders() []place {
 	var out []place
 	if f.Project != "" {
 		dir := filepath.Join(f.Project, "playbooks")
-		out = append(out, place{os.DirFS(dir), "", dir, OriginProject})
+		out = append(out, place{fsys: folder(dir), shown: dir, origin: OriginProject})
 	}
 	if f.User != "" {
-		out = append(out, place{os.DirFS(f.User), "", f.User, OriginUser})
+		out = append(out, place{fsys: folder(f.User), shown: f.User, origin: OriginUser})
 	}
-	return append(out, place{Library(), "", "library", OriginLibrary})
+	return append(out, place{fsys: Library(), shown: "library", origin: OriginLibrary})
 }
 
 // places returns the files that a name can mean, in order.
 func (f Finder) places(name string) []place {
 	var out []place
-	for _, folder := range f.folders() {
-		if sub, err := fs.Sub(folder.fsys, name); err == nil {
-			out = append(out, place{sub, "playbook.yml", path.Join(folder.shown, name, "playbook.yml"), folder.origin})
-		}
-		if folder.origin != OriginLibrary {
-			out = append(out, place{folder.fsys, name + ".yml", path.Join(folder.shown, name+".yml"), folder.origin})
-		}
+	for _, in := range f.folders() {
+		out = append(out, in.places(name)...)
+	}
+	return out
+}
+
+// places returns the files in a folder that a name can mean: its own folder first.
+func (p place) places(name string) []place {
+	if name == "." || !fs.ValidPath(name) || strings.Contains(name, "/") {
+		return nil
+	}
+	var out []place
+	if sub, err := fs.Sub(p.fsys, name); err == nil {
+		out = append(out, place{sub, "playbook.yml", path.Join(p.shown, name, "playbook.yml"), p.origin})
+	}
+	if p.onDisk() {
+		out = append(out, place{p.fsys, name + ".yml", path.Join(p.shown, name+".yml"), p.origin})
 	}
 	return out
 }
@@ -157,23 +203,17 @@ func (f Finder) places(name string) []place {
 func (f Finder) List() []Info {
 	byName := map[string]int{}
 	var out []Info
-	for _, folder := range f.folders() {
-		entries, err := fs.ReadDir(folder.fsys, ".")
-		if err != nil {
-			continue // a folder that is not there has no playbooks
-		}
-		for _, e := range entries {
-			name := strings.TrimSuffix(e.Name(), ".yml")
-			if e.IsDir() == (name != e.Name()) {
+	for _, in := range f.folders() {
+		for _, name := range in.names() {
+			info, ok := in.info(name)
+			if !ok {
 				continue
 			}
-			if i, ok := byName[name]; ok {
-				out[i].Hides = folder.origin
-				continue
-			}
-			if info, ok := f.info(folder, name); ok {
+			if i, taken := byName[name]; !taken {
 				byName[name] = len(out)
 				out = append(out, info)
+			} else if out[i].Hides == "" {
+				out[i].Hides = in.origin
 			}
 		}
 	}
@@ -181,21 +221,33 @@ func (f Finder) List() []Info {
 	return out
 }
 
-func (f Finder) info(folder place, name string) (Info, bool) {
-	one := Finder{Modules: f.Modules}
-	switch folder.origin {
-	case OriginProject:
-		one.Project = f.Project
-	case OriginUser:
-		one.User = f.User
+// names returns what may be playbooks in a folder, each once. A folder that is not
+// there has none.
+func (p place) names() []string {
+	entries, err := fs.ReadDir(p.fsys, ".")
+	if err != nil {
+		return nil
 	}
-	for _, p := range one.places(name) {
-		data, err := fs.ReadFile(p.fsys, p.base)
-		if err != nil || p.origin != folder.origin {
+	var out []string
+	for _, e := range entries {
+		out = append(out, strings.TrimSuffix(e.Name(), ".yml"))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// info describes the playbook of that name in a folder, if there is one.
+func (p place) info(name string) (Info, bool) {
+	for _, file := range p.places(name) {
+		if info, err := file.stat(); err != nil || info.IsDir() {
 			continue
 		}
-		info := Info{Name: name, Origin: p.origin, File: p.shown}
-		if root, faults := yamlfile.Parse(p.shown, data); len(faults) == 0 && root != nil {
+		info := Info{Name: name, Origin: file.origin, File: file.shown}
+		data, err := file.read()
+		if err != nil {
+			return info, true
+		}
+		if root, faults := yamlfile.Parse(file.shown, data); len(faults) == 0 && root != nil {
 			if v := root.Get("version"); v != nil {
 				info.Version = v.Text
 			}
