@@ -84,6 +84,7 @@ type server struct {
 	journal *journal.Journal // of this run, from its first change on
 	failed  bool             // a step of this run failed
 	overlay *host.Overlay    // in a plan
+	memory  *memory          // in an ask: what the last one was answered with
 
 	queue []string // handlers to run, in the order of their notification
 	defs  map[string]handlerDef
@@ -214,12 +215,16 @@ func (s *server) talk(ctx context.Context) error {
 	if first.message.Hello == nil {
 		return s.refuse("the talk must begin with hello")
 	}
-	if err := s.welcome(first.message.Hello); err != nil {
+	if err := s.welcome(ctx, first.message.Hello); err != nil {
 		return err
 	}
 	for j := range s.work {
 		var err error
 		switch {
+		case j.message.Ask != nil && s.hello.Mode == modeAsk:
+			err = s.ask(ctx, j.message.Ask)
+		case s.hello.Mode == modeAsk:
+			err = s.refuse("a talk that asks can do nothing else")
 		case j.message.Program != nil:
 			err = s.program(ctx, j.message.Program, j.secrets)
 		case j.message.Undo != nil:
@@ -244,7 +249,7 @@ func (s *server) refuse(message string) error {
 // writes reports whether the run changes the host, and so needs its lock.
 func (s *server) writes() bool { return s.hello.Mode == "apply" || s.hello.Mode == "undo" }
 
-func (s *server) welcome(h *wire.Hello) error {
+func (s *server) welcome(ctx context.Context, h *wire.Hello) error {
 	s.hello = h
 	if h.Min > wire.MaxProtocol || h.Max < wire.MinProtocol {
 		return s.refuse(fmt.Sprintf("this helper speaks protocol %d to %d", wire.MinProtocol, wire.MaxProtocol))
@@ -260,8 +265,8 @@ func (s *server) welcome(h *wire.Hello) error {
 		}
 		w.Fence = s.lock.Fence
 	}
-	if s.store != nil {
-		if err := s.recall(w); err != nil {
+	if s.store != nil && h.Mode != modeAsk {
+		if err := s.recall(ctx, w); err != nil {
 			return s.refuse(err.Error())
 		}
 	}
@@ -287,7 +292,11 @@ func (s *server) openStore() error {
 	if _, err := os.Stat(dir); !s.writes() && errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	store, err := journal.Open(dir)
+	open := journal.Open
+	if s.hello.Mode == modeAsk {
+		open = journal.Look
+	}
+	store, err := open(dir)
 	s.store = store
 	return err
 }
@@ -312,7 +321,7 @@ func (s *server) takeLock() error {
 
 // recall loads what earlier runs left: pending handlers, and the runs that can be
 // taken back.
-func (s *server) recall(w *wire.Welcome) error {
+func (s *server) recall(ctx context.Context, w *wire.Welcome) error {
 	pending, err := s.store.Pending()
 	if err != nil {
 		return err
@@ -334,13 +343,17 @@ func (s *server) recall(w *wire.Welcome) error {
 		s.define(def)
 		s.queue = append(s.queue, h.Name)
 	}
-	if s.hello.Mode == "apply" {
+	switch s.hello.Mode {
+	case "apply":
+		if err := s.catchUp(ctx); err != nil {
+			return err
+		}
 		return s.sweep()
+	case "undo":
+		// A host whose disk is full must be able to go back all the same.
+		_ = s.catchUp(ctx)
+		w.Runs, err = s.runs()
 	}
-	if s.hello.Mode != "undo" {
-		return nil
-	}
-	w.Runs, err = s.runs()
 	return err
 }
 

@@ -153,7 +153,7 @@ func (s *server) state(ctx context.Context, st *wire.Step, b *task.Bound, r *wir
 	if err == nil {
 		after, err = s.settle(ctx, b, reader)
 	}
-	if err := s.leave(st, b, jt, r, state, changes, err); err != nil {
+	if err := s.leave(ctx, jt, r, state, err); err != nil {
 		return err
 	}
 	return s.register(st, r, after)
@@ -196,8 +196,8 @@ func (s *server) enter(st *wire.Step, b *task.Bound, r *wire.Result) (*journal.T
 		Resource: b.Resource, RunAs: st.RunAs, Args: st.Args, Notify: st.Notify})
 }
 
-// leave notes how the task ended and sets the result's status.
-func (s *server) leave(st *wire.Step, b *task.Bound, jt *journal.Task, r *wire.Result, state any, changes []task.Change, err error) error {
+// leave notes how the task ended and what it did, and sets the result's status.
+func (s *server) leave(ctx context.Context, jt *journal.Task, r *wire.Result, state any, err error) error {
 	end := journal.TaskEnd{Status: "changed", Changed: true}
 	if err != nil {
 		end.Status, end.Error = "failed", err.Error()
@@ -210,12 +210,14 @@ func (s *server) leave(st *wire.Step, b *task.Bound, jt *journal.Task, r *wire.R
 	if ferr := jt.Finish(end); ferr != nil {
 		return errors.Join(err, ferr)
 	}
+	if nerr := s.note(ctx, jt); nerr != nil {
+		return errors.Join(err, nerr)
+	}
 	if err != nil {
 		return err
 	}
 	r.Status = "changed"
-	return s.store.Receipt(journal.Receipt{Run: s.hello.Run, Playbook: s.hello.Playbook, Version: s.hello.Version,
-		Task: st.Name, Resource: st.Module + ":" + b.Resource, Before: summary(changes), After: "changed"})
+	return nil
 }
 
 // predict plans the step: it applies to an overlay that only remembers.
@@ -293,7 +295,7 @@ func (s *server) action(ctx context.Context, st *wire.Step, m *task.Module, b *t
 		return err
 	}
 	result, changed, err := b.Run(ctx, s.writer(st, jt))
-	if err := s.leave(st, b, jt, r, result, []task.Change{{Attr: m.Name, Kind: task.Act}}, err); err != nil {
+	if err := s.leave(ctx, jt, r, result, err); err != nil {
 		return err
 	}
 	if !changed {

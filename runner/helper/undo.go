@@ -28,7 +28,7 @@ func (s *server) runs() ([]wire.Run, error) {
 	var out []wire.Run
 	for _, r := range slices.Backward(infos) {
 		out = append(out, wire.Run{ID: r.ID, Playbook: r.Playbook, Version: r.Version, Started: r.Started, Command: r.Command,
-			Status: r.Status, UndoOf: r.UndoOf, UndoneBy: undone[r.ID]})
+			Status: r.Status, UndoOf: r.UndoOf, UndoneBy: undone[r.ID], Controller: r.Controller, User: r.User, Ended: r.Ended})
 	}
 	return out, nil
 }
@@ -54,6 +54,11 @@ func (s *server) undo(ctx context.Context, u *wire.Undo) error {
 		opts.Into = s.journal
 	}
 	results, err := s.machine.Undo(ctx, rec, opts)
+	if !u.Plan {
+		if nerr := s.noteRun(ctx, s.hello.Run, 0, false); nerr != nil {
+			_ = s.stream.Send(&wire.Message{Warning: &wire.Warning{Message: "cannot note what was taken back: " + nerr.Error()}})
+		}
+	}
 	for _, r := range results {
 		if err := s.stream.Send(&wire.Message{Undone: &wire.Undone{Resource: r.Resource, Task: r.Task, Action: r.Action, Status: r.Status, Message: r.Message}}); err != nil {
 			return err
