@@ -17,6 +17,7 @@ import (
 	packages "holdfast/tasks/package"
 	"holdfast/tasks/script"
 	"holdfast/tasks/service"
+	"holdfast/tasks/sshd"
 	"holdfast/tasks/stat"
 	"holdfast/tasks/sudoers"
 	"holdfast/tasks/sysctl"
@@ -45,6 +46,7 @@ func All() []*task.Module {
 		packages.Module,
 		script.Module,
 		service.Module,
+		sshd.Module,
 		stat.Module,
 		sudoers.Module,
 		sysctl.Module,
