@@ -30,6 +30,9 @@ type hostRun struct {
 	meta     map[int]*stepMeta // what the host's answers refer to
 	broken   error             // an answer that could not be dealt with
 	failed   bool
+	guard    *guardRun // the guard that an author asked for, while its block runs
+	verdict  string    // of a guard that took something back
+	at       remote.Endpoint
 }
 
 // Stats is what a connection may tell about its traffic.
@@ -79,6 +82,10 @@ func (h *hostRun) outcome(ctx context.Context, err error) (event.HostStatus, int
 	var unreachable *remote.Unreachable
 	var lost *remote.Lost
 	switch {
+	case h.verdict == "undone":
+		return event.HostRolledBack, CodeRolledBack
+	case h.verdict == "broken":
+		return event.HostBroken, CodeRollbackFailed
 	case errors.Is(err, errInterrupted), err != nil && ctx.Err() != nil:
 		return event.HostInterrupted, CodeOK
 	case err == nil && !h.failed, errors.Is(err, errStop) && !h.failed:
@@ -129,10 +136,14 @@ func (h *hostRun) talk(ctx context.Context, conn remote.Conn) error {
 	}()
 	w := session.Welcome
 	at := conn.Describe()
+	h.at = at
 	h.run.emit(h.host.Name, event.Event{HostConnected: &event.HostConnected{Address: at.Address, User: at.User,
 		Root: w.Facts.UID == 0, OS: w.Facts.OS.Name, Helper: w.Build, Duration: session.Duration}})
 	if h.run.opts.Mode == event.Undo || h.run.opts.Mode == event.UndoPlan {
 		return h.undo(ctx)
+	}
+	for _, note := range w.Warnings {
+		h.warn(Clean(note.Message), Clean(note.Hint))
 	}
 	for _, p := range w.Pending {
 		if h.run.opts.Mode == event.Apply {

@@ -210,6 +210,9 @@ func (h *hostRun) use(ctx context.Context, n *load.Node, sc *load.Scope, verify 
 // block runs a block. Rescue and always need to know how its tasks ended, so a
 // block that has them is a barrier on both sides.
 func (h *hostRun) block(ctx context.Context, n *load.Node, sc *load.Scope, verify bool) error {
+	if n.Guard != nil && h.run.opts.Mode == event.Apply {
+		return h.guarded(ctx, n, sc)
+	}
 	if len(n.Rescue) == 0 && len(n.Always) == 0 {
 		return h.nodes(ctx, n.Tasks, sc, verify)
 	}
@@ -427,6 +430,7 @@ func (h *hostRun) send(ctx context.Context, p *wire.Program) error {
 	h.program++
 	p.ID, p.Steps, p.Handlers, p.Queue, p.Drop = h.program, h.batch, h.handlers, h.queue, h.drop
 	h.batch, h.handlers, h.queue, h.drop = nil, nil, nil, nil
+	g := h.guardOf(p)
 	if h.failed && p.Outcome == "" {
 		p.Outcome = "failed"
 	}
@@ -440,6 +444,10 @@ func (h *hostRun) send(ctx context.Context, p *wire.Program) error {
 	switch {
 	case h.broken != nil:
 		return h.broken
+	case done.Cancelled && g != nil && done.Armed && ctx.Err() == nil:
+		// The person stopped the run and not the connection: what was done is kept
+		// if it can be proved.
+		return firstError(errInterrupted, h.settleGuard(ctx, g, nil))
 	case done.Cancelled:
 		if len(done.Pending) > 0 {
 			h.warn("these handlers wait for the next run: "+strings.Join(done.Pending, ", "), "")
@@ -449,7 +457,14 @@ func (h *hostRun) send(ctx context.Context, p *wire.Program) error {
 		return errors.New(done.Error)
 	case done.Failed != 0:
 		h.failed = true
-		return errStop
+		err = errStop
 	}
-	return nil
+	if g == nil || !done.Armed && !g.armed {
+		return err
+	}
+	g.armed = true
+	if !g.own {
+		return err // the block's end settles it
+	}
+	return firstError(err, h.settleGuard(ctx, g, err))
 }

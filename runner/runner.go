@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"strconv"
 	"sync"
 	"time"
 
@@ -42,6 +43,9 @@ type Options struct {
 	Blobs    *load.Blobs
 	// Connect opens a connection to a host. Its errors are taken as unreachable.
 	Connect func(ctx context.Context, h *inventory.Host) (remote.Conn, error)
+	// ConnectPath opens a connection that shares nothing with another, over one
+	// declared path, to prove that the host can still be reached. Nil: no guards.
+	ConnectPath func(ctx context.Context, h *inventory.Host, p Path) (remote.Conn, error)
 	// Session returns the options of the session on a host: helpers, root.
 	Session func(h *inventory.Host) remote.Options
 	Forks   int // hosts at a time; 0 is DefaultForks
@@ -54,6 +58,23 @@ type Options struct {
 	Stop <-chan struct{}
 	// UndoRun is the run to take back: an ID, or "last".
 	Undo UndoOptions
+}
+
+// Path is a way into a host that a guard wants proved. An empty field is as the
+// inventory has it.
+type Path struct {
+	User    string
+	Port    int
+	Address string
+}
+
+// String returns the path as people read it.
+func (p Path) String() string {
+	s := p.User + "@" + p.Address
+	if p.Port != 0 {
+		s += ":" + strconv.Itoa(p.Port)
+	}
+	return s
 }
 
 // UndoOptions say what to take back.

@@ -15,6 +15,7 @@ import (
 
 	"holdfast/inventory"
 	"holdfast/playbooks/source"
+	"holdfast/runner"
 	"holdfast/runner/expr"
 	"holdfast/runner/helperbin"
 	"holdfast/runner/local"
@@ -158,6 +159,19 @@ func (f *fleet) connect(ctx context.Context, h *inventory.Host) (remote.Conn, er
 		return nil, err
 	}
 	return &counted{conn, counter}, nil
+}
+
+// connectPath opens a connection of its own over one path, to prove that it works.
+func (f *fleet) connectPath(ctx context.Context, h *inventory.Host, p runner.Path) (remote.Conn, error) {
+	target, err := f.target(h)
+	if err != nil {
+		return nil, err
+	}
+	target.Users, target.Ports = []string{p.User}, []int{p.Port}
+	if p.Address != "" {
+		target.Address = p.Address
+	}
+	return sshconn.Dial(ctx, target, sshconn.Options{Memory: f.memory})
 }
 
 // target turns what the inventory says about SSH into what sshconn wants.

@@ -21,6 +21,16 @@ func newHelperCmd(env *Env) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return helper.Serve(cmd.Context(), helper.Options{Modules: tasks.All(), Build: version(), In: env.Stdin, Out: env.Stdout})
 		},
+	}, &cobra.Command{
+		Use:    "guard STATE-DIR",
+		Short:  "Wait for the deadline of this machine's guard; started by its unit",
+		Args:   cobra.ExactArgs(1),
+		Hidden: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := env.untilStopped(cmd.Context())
+			defer cancel()
+			return helper.Guard(ctx, helper.Options{Modules: tasks.All(), StateDir: args[0]})
+		},
 	}, newHelperPurgeCmd(env))
 	return cmd
 }

@@ -12,6 +12,13 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == "guard" {
+		if err := helper.Guard(context.Background(), helper.Options{Modules: tasks.All(), StateDir: os.Args[2]}); err != nil {
+			fmt.Fprintln(os.Stderr, "holdfast-helper:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if len(os.Args) != 2 || os.Args[1] != "serve" {
 		fmt.Fprintln(os.Stderr, "holdfast-helper: this program is started by holdfast, over SSH")
 		os.Exit(3)

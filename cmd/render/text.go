@@ -107,6 +107,8 @@ func (v *textView) take(e event.Event) {
 		v.queued(h, e.HandlerQueued)
 	case e.Undone != nil:
 		v.undone(h, e.Undone)
+	case e.Guard != nil:
+		v.guard(h, e.Guard)
 	case e.Warning != nil:
 		v.warning(h, e.Warning)
 	case e.HostUnreached != nil:
@@ -249,6 +251,28 @@ func (v *textView) undone(h *hostView, u *event.Undone) {
 	}
 	h.changed++
 	v.show(h, b)
+}
+
+// guard shows how a host's guard stands. A change that was taken back is shown at
+// once, because nobody should find that out later.
+func (v *textView) guard(h *hostView, g *event.Guard) {
+	paths := strings.Join(g.Paths, ", ")
+	switch g.Status {
+	case "armed":
+		v.show(h, note("guard", dim, "armed: the host takes it back unless a new login works within "+duration(g.Within)+" over "+paths))
+	case "proved":
+		v.show(h, note("guard", dim, "proved: "+paths))
+	case "unproved":
+		v.atOnce(h, report("NO LOGIN", paths+"\n"+g.Error, ""))
+	case "confirmed":
+		v.show(h, note("guard", good, "confirmed: "+g.Message))
+	case "undone":
+		v.atOnce(h, report("TAKEN BACK", g.Message, ""))
+	case "broken":
+		v.atOnce(h, report("LOOK AT IT", g.Message, "log in and look; 'holdfast undo' may take back the rest"))
+	default:
+		v.show(h, note("guard", doubt, g.Status+" "+g.Message))
+	}
 }
 
 func (v *textView) warning(h *hostView, w *event.Warning) {

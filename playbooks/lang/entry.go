@@ -55,6 +55,8 @@ func (p *parser) entry(n *source.Node, path string) *Entry {
 			continue
 		}
 		switch {
+		case key == "guard":
+			e.Guard = p.guard(kv.Value, path+".guard")
 		case slices.Contains(blockKeys, key):
 			p.block(e, key, kv.Value, path)
 		case key == "use":
@@ -137,6 +139,40 @@ func (p *parser) block(e *Entry, key string, n *source.Node, path string) {
 	}
 }
 
+// guard reads via, one path or a list of them, and within.
+func (p *parser) guard(n *source.Node, path string) *Guard {
+	g := &Guard{Pos: n.Pos, Within: DefaultWithin}
+	p.keys(n, path, map[string]func(*source.Node){
+		"within": func(v *source.Node) {
+			p.duration(path+".within", 10*time.Second, &g.Within)(v)
+			if g.Within < 10*time.Second || g.Within > time.Hour {
+				p.faults.Addf(v.Pos, path+".within", "want between 10s and 1h, got %s", g.Within)
+			}
+		},
+		"via": func(v *source.Node) { g.Via = p.via(v, path+".via") },
+	})
+	if len(g.Via) == 0 {
+		g.Via = []Via{{Pos: n.Pos}}
+	}
+	return g
+}
+
+func (p *parser) via(n *source.Node, path string) []Via {
+	list := []*source.Node{n}
+	if n.Kind == source.List {
+		list = n.Items
+	}
+	var out []Via
+	for i, item := range list {
+		via := Via{Pos: item.Pos}
+		keep := func(dst **source.Node) func(*source.Node) { return func(n *source.Node) { *dst = n } }
+		p.keys(item, path+"["+strconv.Itoa(i)+"]", map[string]func(*source.Node){
+			"user": keep(&via.User), "port": keep(&via.Port), "address": keep(&via.Address)})
+		out = append(out, via)
+	}
+	return out
+}
+
 func (p *parser) module(e *Entry, kv source.Entry, path string) {
 	key := kv.Key.Text
 	known := slices.Contains(p.opts.Modules, key)
@@ -149,7 +185,7 @@ func (p *parser) module(e *Entry, kv source.Entry, path string) {
 		return
 	}
 	f := p.faults.Addf(kv.Key.Pos, path+"."+key, "neither a module nor a key of a task")
-	f.Hint = source.DidYouMean(key, slices.Concat(p.opts.Modules, commonKeys, blockKeys, []string{"use", "with"}))
+	f.Hint = source.DidYouMean(key, slices.Concat(p.opts.Modules, commonKeys, blockKeys, []string{"use", "with", "guard"}))
 	if f.Hint == "" {
 		f.Hint = "'holdfast doc' lists the modules"
 	}
@@ -172,6 +208,12 @@ func (p *parser) whole(e *Entry, n *source.Node, path string) {
 	}
 	if e.With != nil && e.UsePos.Line == 0 {
 		p.faults.Addf(e.With.Pos, path+".with", "only goes with use")
+	}
+	if e.Guard != nil && !e.Block {
+		p.faults.Addf(e.Guard.Pos, path+".guard", "only goes with a block of tasks")
+	}
+	if e.Guard != nil && len(e.Rescue)+len(e.Always) > 0 {
+		p.faults.Addf(e.Guard.Pos, path+".guard", "a block with a guard has no rescue and no always: the guard takes it back")
 	}
 	if list := n.Get("tasks"); e.Block && (list == nil || list.Kind == source.List && len(list.Items) == 0) {
 		p.faults.Addf(n.Pos, path+".tasks", "missing, a block needs it")

@@ -120,11 +120,30 @@ type Entry struct {
 	UsePos source.Pos
 	With   *source.Node
 
+	Guard  *Guard // of a block
 	Block  bool
 	Tasks  []*Entry
 	Rescue []*Entry
 	Always []*Entry
 }
+
+// Guard is the dead man's switch of a block: unless every path is proved in time,
+// the host takes the block back.
+type Guard struct {
+	Pos    source.Pos
+	Via    []Via
+	Within time.Duration
+}
+
+// Via is a way into the host that must work after the block. Each value may be an
+// expression; nil is as the inventory has it.
+type Via struct {
+	Pos                 source.Pos
+	User, Port, Address *source.Node
+}
+
+// DefaultWithin is how long a guard waits that names no time.
+const DefaultWithin = 90 * time.Second
 
 // DefaultTimeout is the time limit of a task that names none.
 const DefaultTimeout = 10 * time.Minute

@@ -37,6 +37,7 @@ type Event struct {
 	Progress      *Progress      `json:"progress,omitempty"`
 	HandlerQueued *HandlerQueued `json:"handler_queued,omitempty"`
 	Undone        *Undone        `json:"undone,omitempty"`
+	Guard         *Guard         `json:"guard,omitempty"`
 	Warning       *Warning       `json:"warning,omitempty"`
 	HostUnreached *HostUnreached `json:"host_unreachable,omitempty"`
 	HostFinished  *HostFinished  `json:"host_finished,omitempty"`
@@ -154,6 +155,17 @@ type Undone struct {
 	Action   string `json:"action"` // what was, or would be, done
 	Status   string `json:"status"` // undone, already, refused, failed, irreversible
 	Message  string `json:"message,omitempty"`
+}
+
+// Guard says how the guard of a host stands.
+type Guard struct {
+	// Status is armed, proved or unproved (one path), confirmed, undone, or broken
+	// when not all could be taken back. The last three are the host's verdict.
+	Status  string        `json:"status"`
+	Paths   []string      `json:"paths,omitempty"` // what must be, or was, proved
+	Within  time.Duration `json:"within,omitempty"`
+	Message string        `json:"message,omitempty"`
+	Error   string        `json:"error,omitempty"` // why a path could not be proved
 }
 
 // Warning is something that a person should know and that stops nothing.

@@ -32,6 +32,17 @@ func (s *server) program(ctx context.Context, p *wire.Program, secrets map[int]s
 		}
 	}
 	done := &wire.Done{ID: p.ID}
+	if p.Guarded == nil {
+		s.cover = nil
+	} else {
+		n, err := s.guarded(p, secrets)
+		if n != 0 {
+			return s.refuseStep(done, n, err)
+		}
+		if err != nil {
+			return s.refuse(err.Error())
+		}
+	}
 	for i := range p.Steps {
 		if s.ended(ctx) {
 			done.Cancelled = true
@@ -53,6 +64,7 @@ func (s *server) program(ctx context.Context, p *wire.Program, secrets map[int]s
 		}
 	}
 	done.Pending = slices.Clone(s.queue)
+	done.Armed = s.rest()
 	if s.ended(ctx) {
 		done.Cancelled = true
 	}
@@ -62,6 +74,15 @@ func (s *server) program(ctx context.Context, p *wire.Program, secrets map[int]s
 		}
 	}
 	return s.stream.Send(&wire.Message{Done: done})
+}
+
+// refuseStep answers a program one of whose steps cannot be guarded. Nothing was run.
+func (s *server) refuseStep(done *wire.Done, n int, err error) error {
+	done.Failed, s.failed = n, true
+	return errors.Join(s.stream.Send(&wire.Message{Started: &wire.Started{N: n}}),
+		s.stream.Send(&wire.Message{Result: &wire.Result{N: n, Status: "failed", Error: err.Error(),
+			Hint: "take it out of the guard, or give it an undo"}}),
+		s.stream.Send(&wire.Message{Done: done}))
 }
 
 // finish closes the journal. A run that changed nothing has none.

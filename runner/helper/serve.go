@@ -85,6 +85,7 @@ type server struct {
 	failed  bool             // a step of this run failed
 	overlay *host.Overlay    // in a plan
 	memory  *memory          // in an ask: what the last one was answered with
+	cover   *cover           // of a guard
 
 	queue []string // handlers to run, in the order of their notification
 	defs  map[string]handlerDef
@@ -227,6 +228,8 @@ func (s *server) talk(ctx context.Context) error {
 			err = s.refuse("a talk that asks can do nothing else")
 		case j.message.Program != nil:
 			err = s.program(ctx, j.message.Program, j.secrets)
+		case j.message.Guard != nil:
+			err = s.guard(ctx, j.message.Guard)
 		case j.message.Undo != nil:
 			err = s.undo(ctx, j.message.Undo)
 		default:
@@ -264,6 +267,11 @@ func (s *server) welcome(ctx context.Context, h *wire.Hello) error {
 			return err
 		}
 		w.Fence = s.lock.Fence
+		note, err := s.relieve(ctx)
+		if err != nil {
+			return s.refuse(err.Error())
+		}
+		w.Warnings = append(w.Warnings, note...)
 	}
 	if s.store != nil && h.Mode != modeAsk {
 		if err := s.recall(ctx, w); err != nil {

@@ -144,7 +144,7 @@ func (s *server) state(ctx context.Context, st *wire.Step, b *task.Bound, r *wir
 	if st.Check {
 		return fmt.Errorf("%s is not as described: %s", b.Resource, summary(changes))
 	}
-	jt, err := s.enter(st, b, r)
+	jt, err := s.enter(ctx, st, b, r)
 	if err != nil {
 		return err
 	}
@@ -179,9 +179,14 @@ func (s *server) settle(ctx context.Context, b *task.Bound, reader task.Reader) 
 }
 
 // enter notes the task, and the handlers that it notifies, before it acts.
-func (s *server) enter(st *wire.Step, b *task.Bound, r *wire.Result) (*journal.Task, error) {
+func (s *server) enter(ctx context.Context, st *wire.Step, b *task.Bound, r *wire.Result) (*journal.Task, error) {
 	if err := s.begin(); err != nil {
 		return nil, err
+	}
+	if s.cover != nil && !s.cover.armed && s.covers(st) {
+		if err := s.arm(ctx); err != nil {
+			return nil, err
+		}
 	}
 	for _, name := range st.Notify {
 		before := len(s.queue)
@@ -290,7 +295,7 @@ func (s *server) action(ctx context.Context, st *wire.Step, m *task.Module, b *t
 	case quiet:
 		return s.perform(ctx, st, b, r, s.machine.Writer(s.session(st, nil)))
 	}
-	jt, err := s.enter(st, b, r)
+	jt, err := s.enter(ctx, st, b, r)
 	if err != nil {
 		return err
 	}

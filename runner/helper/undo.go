@@ -21,7 +21,7 @@ func (s *server) runs() ([]wire.Run, error) {
 	}
 	undone := map[string]string{}
 	for _, r := range infos {
-		if r.UndoOf != "" && r.Status == journal.Succeeded {
+		if r.UndoOf != "" && r.Status == journal.Succeeded && r.Command != guardCommand {
 			undone[r.UndoOf] = r.ID
 		}
 	}

@@ -24,6 +24,24 @@ type TaskRecord struct {
 	Entries []*Entry
 }
 
+// Only returns the record with the tasks that keep wants, and their entries.
+func (r *Record) Only(keep func(*TaskRecord) bool) *Record {
+	out := &Record{RunInfo: r.RunInfo, store: r.store}
+	kept := map[int]bool{}
+	for _, t := range r.Tasks {
+		if keep(t) {
+			kept[t.ID] = true
+			out.Tasks = append(out.Tasks, t)
+		}
+	}
+	for _, e := range r.Entries {
+		if kept[e.Task] {
+			out.Entries = append(out.Entries, e)
+		}
+	}
+	return out
+}
+
 // Load reads the journal of a run. A torn last line is dropped: it belongs to an
 // act that never started. A damaged line before it is an error.
 func (s *Store) Load(run string) (*Record, error) {

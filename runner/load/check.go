@@ -97,6 +97,10 @@ func (c *hostCheck) once(n *Node, sc *Scope) {
 			}
 		}
 	default:
+		if n.Guard != nil {
+			_, _, err := n.Guard.Resolve(c.ctx, sc)
+			c.add(n, err)
+		}
 		c.nodes(n.Tasks, sc)
 		c.nodes(n.Rescue, sc)
 		c.nodes(n.Always, sc)

@@ -62,6 +62,7 @@ type Node struct {
 	Notify        []string // full names
 	Use           *Playbook
 	With          map[string]*Tree
+	Guard         *Guard
 	Tasks         []*Node
 	Rescue        []*Node
 	Always        []*Node
@@ -87,6 +88,7 @@ type compiler struct {
 	envs    map[string]*expr.Env
 	using   []*lang.Playbook // that are being compiled, outermost first
 	count   int
+	guards  int // how many guards are around what is being compiled
 }
 
 // Compile checks a playbook by itself: names, types, references, files. It collects
@@ -243,6 +245,11 @@ func (c *compiler) entry(sc *scope, e *lang.Entry, path string) *Node {
 	}
 	switch {
 	case e.Block:
+		if e.Guard != nil {
+			n.Guard = c.guard(sc, e.Guard, n.Path+".guard")
+			c.guards++
+			defer func() { c.guards-- }()
+		}
 		n.Tasks = c.entries(sc, e.Tasks, path)
 		n.Rescue = c.entries(sc, e.Rescue, path)
 		n.Always = c.entries(sc, e.Always, path)

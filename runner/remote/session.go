@@ -238,6 +238,27 @@ func (s *Session) Undo(ctx context.Context, u *wire.Undo, w Work) (*wire.Done, e
 	return s.await(ctx, w, &watch{limit: undoLimit, undo: true})
 }
 
+// Guard asks about the host's guard, or decides it. An answer may take as long as
+// the guard waits, so the context bounds it.
+func (s *Session) Guard(ctx context.Context, g *wire.Guard) (*wire.GuardState, error) {
+	if err := s.stream.Send(&wire.Message{Guard: g}); err != nil {
+		return nil, &Lost{err}
+	}
+	for {
+		m, err := s.next(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case m.GuardState != nil:
+			return m.GuardState, nil
+		case m.Refused != nil:
+			return nil, &Refused{clean(m.Refused.Error), clean(m.Refused.Hint), m.Refused.Locked}
+		case m.Progress == nil && m.Warning == nil:
+			return nil, wire.Violationf("a message that does not belong here")
+		}
+	}
+}
+
 func (s *Session) sendSecrets(secrets map[int]secret.Text) error {
 	plain := map[string]string{}
 	for id, text := range secrets {

@@ -26,6 +26,8 @@ type Message struct {
 	Answer      *Answer      `json:"answer,omitempty"`      // far, answers Ask
 	Refused     *Refused     `json:"refused,omitempty"`     // far, instead of Welcome, Done or Answer
 	Unsupported *Unsupported `json:"unsupported,omitempty"` // either
+	Guard       *Guard       `json:"guard,omitempty"`       // near
+	GuardState  *GuardState  `json:"guard_state,omitempty"` // far, answers Guard
 }
 
 // Hello opens the talk and says what run this is.
@@ -53,7 +55,9 @@ type Welcome struct {
 	Fence    uint64      `json:"fence,omitempty"`
 	// Pending are the handlers that an earlier run left to do.
 	Pending []PendingHandler `json:"pending,omitempty"`
-	Runs    []Run            `json:"runs,omitempty"` // in mode undo: the runs that can be taken back, newest first
+	// Warnings tell what the helper did before it was ready.
+	Warnings []Warning `json:"warnings,omitempty"`
+	Runs     []Run     `json:"runs,omitempty"` // in mode undo: the runs that can be taken back, newest first
 }
 
 // PendingHandler is a handler that an earlier run notified and did not run.
@@ -88,6 +92,8 @@ type Program struct {
 	Drop     []string  `json:"drop,omitempty"`     // handlers to take out of the queue
 	Flush    bool      `json:"flush,omitempty"`    // run queued handlers at the end, even after a failure
 	Final    bool      `json:"final,omitempty"`    // nothing follows: close the journal
+	// Guarded arms the host's guard before the first change that it covers.
+	Guarded *Guarded `json:"guarded,omitempty"`
 	// Outcome is what the controller knows of the run when Final is set: ok, failed, interrupted.
 	Outcome string `json:"outcome,omitempty"`
 }
@@ -196,6 +202,7 @@ type Done struct {
 	ID        int      `json:"id"`
 	Failed    int      `json:"failed,omitempty"` // the step that stopped the program
 	Cancelled bool     `json:"cancelled,omitempty"`
+	Armed     bool     `json:"armed,omitempty"`   // the guard waits for proof
 	Pending   []string `json:"pending,omitempty"` // handlers still to do
 	Error     string   `json:"error,omitempty"`
 }

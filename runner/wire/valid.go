@@ -91,12 +91,25 @@ func (w *Welcome) ensureValid() error {
 			return err
 		}
 	}
+	if len(w.Warnings) > maxList {
+		return fmt.Errorf("a list is too long")
+	}
+	for _, note := range w.Warnings {
+		if len(note.Message) > maxText || len(note.Hint) > maxText {
+			return fmt.Errorf("a text is too long")
+		}
+	}
 	return names(w.Build, w.Platform)
 }
 
 func (p *Program) ensureValid() error {
 	if len(p.Steps) > maxSteps || len(p.Handlers) > maxList || len(p.Queue) > maxList || len(p.Drop) > maxList {
 		return fmt.Errorf("the program is too long")
+	}
+	if p.Guarded != nil {
+		if err := p.Guarded.ensureValid(); err != nil {
+			return err
+		}
 	}
 	last := 0
 	for i := range p.Steps {

@@ -40,6 +40,8 @@ func sample() []*wire.Message {
 			Receipts: []wire.Receipt{{Run: "r0", Did: "write", Drift: "its content was changed since"}},
 			Resource: &wire.Resource{Name: "/etc/motd", State: wire.Others, Now: "file"},
 			Ledger:   &wire.LedgerLook{Receipts: 3, Line: 2, Why: "it was changed", Missing: []string{"r0"}}, Next: 5}},
+		{Guard: &wire.Guard{Action: wire.GuardProve, Nonce: "n", Path: 1}},
+		{GuardState: &wire.GuardState{Status: "armed", Run: "r0", Left: time.Second, Paths: []string{"root@h:22"}, Proved: []int{0}}},
 		{Refused: &wire.Refused{Error: "no", Locked: true}},
 		{Unsupported: &wire.Unsupported{Kind: "future"}},
 	}

@@ -1,0 +1,252 @@
+package runner
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net"
+	"strconv"
+	"time"
+
+	"holdfast/runner/event"
+	"holdfast/runner/guard"
+	"holdfast/runner/load"
+	"holdfast/runner/remote"
+	"holdfast/runner/wire"
+	"holdfast/tasks/task"
+)
+
+// guardRun is one guard on one host, from this side.
+type guardRun struct {
+	nonce  string
+	paths  []Path
+	within time.Duration
+	risky  bool // made by the engine, around risky tasks only
+	own    bool // to be settled at the end of its program
+	armed  bool
+}
+
+// defaultWithin is how long a guard that nobody asked for waits.
+const defaultWithin = 90 * time.Second
+
+func newGuard(paths []Path, within time.Duration) *guardRun {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return &guardRun{nonce: hex.EncodeToString(b[:]), paths: paths, within: within}
+}
+
+func (g *guardRun) spec() *wire.Guarded {
+	out := &wire.Guarded{Digest: guard.DigestOf(g.nonce), Within: g.within, Risky: g.risky}
+	for _, p := range g.paths {
+		out.Paths = append(out.Paths, p.String())
+	}
+	return out
+}
+
+// guardOf puts a program under the guard that its author asked for, or under one of
+// our own when a risky task in it could cut the connection.
+func (h *hostRun) guardOf(p *wire.Program) *guardRun {
+	if h.run.opts.Mode != event.Apply || h.run.opts.ConnectPath == nil || h.at.Local {
+		return nil
+	}
+	g := h.guard
+	if g == nil && h.risky(p.Steps) {
+		g = newGuard([]Path{h.present()}, defaultWithin)
+		g.risky, g.own = true, true
+	}
+	if g != nil {
+		p.Guarded = g.spec()
+	}
+	return g
+}
+
+func (h *hostRun) risky(steps []wire.Step) bool {
+	for i := range steps {
+		if h.meta[steps[i].N].node.Module.Risk == task.Connectivity {
+			return true
+		}
+	}
+	return false
+}
+
+// present is the path of the connection that the run uses.
+func (h *hostRun) present() Path {
+	p := Path{User: h.at.User, Address: h.host.Address}
+	if _, port, err := net.SplitHostPort(h.at.Address); err == nil {
+		p.Port, _ = strconv.Atoi(port)
+	}
+	return p
+}
+
+// guarded runs a block under the guard that its author asked for.
+func (h *hostRun) guarded(ctx context.Context, n *load.Node, sc *load.Scope) error {
+	if err := h.flush(ctx); err != nil {
+		return err
+	}
+	via, unknown, err := n.Guard.Resolve(ctx, sc)
+	if err == nil && unknown != nil {
+		err = errors.New("the paths of a guard must be known before it begins")
+	}
+	if err != nil {
+		return h.fault(n, err)
+	}
+	var paths []Path
+	for _, v := range via {
+		p := h.present()
+		if v.User != "" {
+			p.User = v.User
+		}
+		if v.Port != 0 {
+			p.Port = v.Port
+		}
+		if v.Address != "" {
+			p.Address = v.Address
+		}
+		paths = append(paths, p)
+	}
+	g := newGuard(paths, n.Guard.Within)
+	h.guard = g
+	defer func() { h.guard = nil }()
+	err = h.nodes(ctx, n.Tasks, sc, false)
+	if err == nil {
+		g.own = true // the program that flushes is the last one
+		return h.send(ctx, &wire.Program{Flush: true})
+	}
+	if errors.Is(err, errStop) && g.armed {
+		return h.settleGuard(ctx, g, err)
+	}
+	return err
+}
+
+// settleGuard ends a guard: it proves every path, or has the change taken back when
+// a task under the guard failed. What the host says is what is reported.
+func (h *hostRun) settleGuard(ctx context.Context, g *guardRun, failed error) error {
+	spec := g.spec()
+	h.tell(&event.Guard{Status: "armed", Paths: spec.Paths, Within: g.within})
+	if failed != nil && !g.risky {
+		return h.concludeGuard(h.session.Guard(ctx, &wire.Guard{Action: wire.GuardAbort}))
+	}
+	limit, cancel := context.WithTimeout(ctx, g.within)
+	defer cancel()
+	for i, p := range g.paths {
+		if err := h.prove(limit, g, i, p); err != nil {
+			h.tell(&event.Guard{Status: "unproved", Paths: []string{p.String()}, Error: CleanText(err.Error())})
+			break
+		}
+		h.tell(&event.Guard{Status: "proved", Paths: []string{p.String()}})
+	}
+	return h.concludeGuard(h.awaitVerdict(ctx, g))
+}
+
+// prove logs in over one path, with a connection that shares nothing with ours, until
+// it works or the guard's time is over.
+func (h *hostRun) prove(ctx context.Context, g *guardRun, i int, p Path) error {
+	for {
+		err := h.proveOnce(ctx, g, i, p)
+		var refused *guardRefusal
+		if err == nil || errors.As(err, &refused) {
+			return err
+		}
+		select {
+		case <-time.After(2 * time.Second):
+		case <-h.run.opts.Stop:
+			return err
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// guardRefusal is the host's no to a proof: trying again does not help.
+type guardRefusal struct{ message string }
+
+func (r *guardRefusal) Error() string { return r.message }
+
+func (h *hostRun) proveOnce(ctx context.Context, g *guardRun, i int, p Path) error {
+	conn, err := h.run.opts.ConnectPath(ctx, h.host, p)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // the proof counts
+	s, err := h.openGuard(ctx, conn)
+	if err != nil {
+		return err
+	}
+	defer s.Close() //nolint:errcheck // the proof counts
+	st, err := s.Guard(ctx, &wire.Guard{Action: wire.GuardProve, Nonce: g.nonce, Path: i})
+	if err != nil {
+		return err
+	}
+	if st.Error != "" {
+		return &guardRefusal{Clean(st.Error)}
+	}
+	return nil
+}
+
+func (h *hostRun) openGuard(ctx context.Context, conn remote.Conn) (*remote.Session, error) {
+	opts := h.run.opts.Session(h.host)
+	opts.Hello = h.run.hello()
+	opts.Hello.Mode = "guard"
+	return remote.Open(ctx, conn, opts)
+}
+
+// verdictGrace is how long an undo may take beyond the deadline.
+const verdictGrace = 5 * time.Minute
+
+// awaitVerdict asks the host how it decided: over the old connection if that is
+// there, over a new one if not.
+func (h *hostRun) awaitVerdict(ctx context.Context, g *guardRun) (*wire.GuardState, error) {
+	limit, cancel := context.WithTimeout(ctx, g.within+verdictGrace)
+	defer cancel()
+	st, err := h.session.Guard(limit, &wire.Guard{Action: wire.GuardWait})
+	for err != nil && limit.Err() == nil {
+		if st, err = h.askAgain(limit); err == nil {
+			break
+		}
+		select {
+		case <-time.After(2 * time.Second):
+		case <-limit.Done():
+		}
+	}
+	return st, err
+}
+
+func (h *hostRun) askAgain(ctx context.Context) (*wire.GuardState, error) {
+	conn, err := h.run.opts.Connect(ctx, h.host)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close() //nolint:errcheck // the answer counts
+	s, err := h.openGuard(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close() //nolint:errcheck // the answer counts
+	return s.Guard(ctx, &wire.Guard{Action: wire.GuardWait})
+}
+
+func (h *hostRun) tell(g *event.Guard) {
+	h.run.emit(h.host.Name, event.Event{Guard: g})
+}
+
+// concludeGuard reports the host's verdict, and stops the work on the host when the
+// change was taken back.
+func (h *hostRun) concludeGuard(st *wire.GuardState, err error) error {
+	if err != nil {
+		return err
+	}
+	h.tell(&event.Guard{Status: Clean(st.Status), Message: Clean(st.Message), Error: Clean(st.Error)})
+	switch guard.Status(st.Status) {
+	case guard.Confirmed:
+		return nil
+	case guard.Undone, guard.Broken:
+		h.verdict, h.failed = st.Status, true
+		return errStop
+	}
+	if guard.Status(st.Status) == guard.Armed {
+		h.warn("the guard still waits: the host takes the change back by itself unless somebody confirms it", "holdfast guard confirm "+h.host.Name)
+		return nil
+	}
+	return errors.New("the guard gave no verdict: it is " + Clean(st.Status))
+}

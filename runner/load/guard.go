@@ -1,0 +1,72 @@
+package load
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"holdfast/playbooks/lang"
+	"holdfast/playbooks/source"
+	"holdfast/runner/expr"
+)
+
+// Guard is a guard that was compiled.
+type Guard struct {
+	Within time.Duration
+	via    []via
+}
+
+type via struct{ user, port, address *Tree }
+
+// Via is a path that a guard wants proved; empty fields are as the inventory has them.
+type Via struct {
+	User, Address string
+	Port          int
+}
+
+func (c *compiler) guard(sc *scope, g *lang.Guard, path string) *Guard {
+	if c.guards > 0 {
+		c.faults.Addf(g.Pos, path, "a guard cannot be inside a guard").Hint = "put them one after the other"
+	}
+	out := &Guard{Within: g.Within}
+	for i, v := range g.Via {
+		at := path + ".via[" + strconv.Itoa(i) + "]"
+		one := func(n *source.Node, key string, kind expr.Kind) *Tree {
+			if n == nil {
+				return nil
+			}
+			return c.value(sc, n, at+"."+key, &expr.Type{Kind: kind})
+		}
+		out.via = append(out.via, via{one(v.User, "user", expr.String), one(v.Port, "port", expr.Int), one(v.Address, "address", expr.String)})
+	}
+	return out
+}
+
+// Resolve evaluates the paths.
+func (g *Guard) Resolve(ctx context.Context, sc *Scope) ([]Via, *expr.Unknown, error) {
+	var out []Via
+	for _, v := range g.via {
+		var r Via
+		for _, t := range []*Tree{v.user, v.port, v.address} {
+			if t == nil {
+				continue
+			}
+			n, res, err := t.resolve(ctx, sc.Vars(), &SecretTable{})
+			if err != nil || res.unknown != nil {
+				return nil, res.unknown, err
+			}
+			switch t {
+			case v.user:
+				r.User = n.Text
+			case v.address:
+				r.Address = n.Text
+			default:
+				if r.Port, err = strconv.Atoi(n.Text); err != nil || r.Port < 1 || r.Port > 65535 {
+					return nil, nil, &source.Fault{Pos: n.Pos, Path: t.path, Message: "want a port, got " + strconv.Quote(n.Text)}
+				}
+			}
+		}
+		out = append(out, r)
+	}
+	return out, nil, nil
+}
