@@ -3,6 +3,8 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"holdfast/inventory"
@@ -171,6 +173,9 @@ func (h *hostRun) undo(ctx context.Context) error {
 	}
 	if done.Error != "" {
 		return errors.New(done.Error)
+	}
+	if c := h.counts; len(want.Only) > 0 && c.Undone+c.Unchanged+c.Refused+c.Failed == 0 {
+		return fmt.Errorf("the run %s did nothing to %s here", id, strings.Join(want.Only, " and "))
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ changed since is refused and named; the others are taken back. An undo is a run 
 its own and can be undone.`,
 		Example: `  holdfast undo last -i inventory.yml
   holdfast undo 20261121-0830 -l web1 --plan
-  holdfast undo last --only file:/etc/motd`,
+  holdfast undo last --only /etc/motd`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			u.Run = args[0]
@@ -40,7 +40,7 @@ its own and can be undone.`,
 	o.output.flags(cmd)
 	cmd.Flags().IntVarP(&o.forks, "forks", "f", runner.DefaultForks, "hosts to work on at a time")
 	cmd.Flags().BoolVar(&o.noRoot, "no-root", false, "stay the account that logs in instead of becoming root")
-	cmd.Flags().StringArrayVar(&u.Only, "only", nil, "take back only this resource, such as file:/etc/motd")
+	cmd.Flags().StringArrayVar(&u.Only, "only", nil, "take back only this resource, such as /etc/motd")
 	cmd.Flags().BoolVar(&u.Plan, "plan", false, "show what would be taken back and change nothing")
 	cmd.Flags().BoolVar(&u.Force, "force", false, "take back what others changed since, too; their changes are lost")
 	return cmd

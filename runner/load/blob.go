@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -55,10 +56,53 @@ func (b *Blobs) Get(digest string) ([]byte, error) {
 	return data, nil
 }
 
-// tmpl is a parsed template with the registered names that it reads.
+func (b *Blobs) clear() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.byDigest)
+}
+
+// tmpl is a parsed template with the names it reads that may not be known.
 type tmpl struct {
 	parsed *template.Template
+	text   string
 	reads  []string
+}
+
+// mentions reports whether the template may read a name. It may find too many.
+func (t *tmpl) mentions(name string) bool {
+	return regexp.MustCompile(`\.` + regexp.QuoteMeta(name) + `\b`).MatchString(t.text)
+}
+
+// params returns the parameters as the template reads them.
+func (t *tmpl) params(v any, revealed *bool) (map[string]any, *expr.Unknown) {
+	out := map[string]any{}
+	given, _ := v.(map[string]any)
+	for name, v := range given {
+		switch v := v.(type) {
+		case expr.Unknown:
+			if t.mentions(name) {
+				return nil, &v
+			}
+		case secret.Text:
+			out[name] = revealing{v, revealed}
+		default:
+			out[name] = plain(v)
+		}
+	}
+	return out, nil
+}
+
+// revealing is a secret in a template. Writing it out makes the whole file a secret.
+type revealing struct {
+	text     secret.Text
+	revealed *bool
+}
+
+// String returns the secret's text.
+func (s revealing) String() string {
+	*s.revealed = true
+	return s.text.Reveal()
 }
 
 // folders are where files of a kind are looked for, in order, below the playbook's folder.
@@ -87,10 +131,10 @@ func (c *compiler) blobFile(sc *scope, n *Node, v *source.Node, text *expr.Text,
 	if n.templates == nil {
 		n.templates = map[string]*tmpl{}
 	}
-	t := &tmpl{parsed: parsed}
-	for result := range sc.results {
-		if regexp.MustCompile(`\.` + regexp.QuoteMeta(result) + `\b`).Match(data) {
-			t.reads = append(t.reads, result)
+	t := &tmpl{parsed: parsed, text: string(data)}
+	for _, name := range append(slices.Collect(maps.Keys(sc.results)), "facts", n.Entry.As) {
+		if t.mentions(name) {
+			t.reads = append(t.reads, name)
 		}
 	}
 	slices.Sort(t.reads)
@@ -204,13 +248,18 @@ func (n *Node) render(name string, r *resolution) (data []byte, revealed bool, u
 	values := map[string]any{}
 	for key, v := range r.vars.Values {
 		if u, ok := v.(expr.Unknown); ok {
-			if slices.Contains(t.reads, key) || key == "facts" {
+			if slices.Contains(t.reads, key) {
 				return nil, false, &u, nil
 			}
 			continue
 		}
 		values[key] = plain(v)
 	}
+	params, unknown := t.params(r.vars.Values["params"], &revealed)
+	if unknown != nil {
+		return nil, false, unknown, nil
+	}
+	values["params"] = params
 	clone, err := t.parsed.Clone()
 	if err != nil {
 		return nil, false, nil, err

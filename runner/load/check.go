@@ -86,7 +86,7 @@ func (c *hostCheck) once(n *Node, sc *Scope) {
 	}
 	switch {
 	case n.Module != nil:
-		c.args(n, sc)
+		c.args(n, sc, unknown == nil)
 	case n.Use != nil:
 		inner, unknown, err := n.Enter(c.ctx, sc)
 		c.add(n, err)
@@ -107,9 +107,14 @@ func (c *hostCheck) once(n *Node, sc *Scope) {
 	}
 }
 
-// args lets the module look at the arguments whose values are known.
-func (c *hostCheck) args(n *Node, sc *Scope) {
+// args lets the module look at the arguments whose values are known. An evaluation
+// that goes wrong is no fault of a task that may not run: its condition may be there
+// to keep that from happening.
+func (c *hostCheck) args(n *Node, sc *Scope, runs bool) {
 	args, r, err := n.Args.resolve(c.ctx, sc.Vars(), &SecretTable{})
+	if err != nil && !runs {
+		return
+	}
 	if err != nil {
 		c.add(n, err)
 		return

@@ -62,6 +62,9 @@ func (c *compiler) hole(sc *scope, n *Node, t *Tree, v *source.Node, path string
 	if isBlob && f.Blob != "text" {
 		if fault := c.blobFile(sc, n, v, text, f); fault != nil {
 			fault.Path = path
+			if fault.Pos.File != v.Pos.File {
+				fault.Also = append(fault.Also, v.Pos)
+			}
 			return true, source.Faults{fault}
 		}
 	}
@@ -137,19 +140,20 @@ func (c *compiler) each(sc *scope, n *source.Node, path string) (*Tree, *expr.Ty
 		c.faults.Addf(n.Pos, path, "want a list, got %s", n.Kind)
 		return &Tree{node: n, path: path}, &expr.Type{Kind: expr.Dyn}
 	}
-	return c.value(sc, n, path, nil), elementType(n)
+	t := c.value(sc, n, path, nil)
+	return t, t.elementType(n)
 }
 
-// elementType guesses the common type of a literal list's elements: objects with
-// the keys of the first one, or strings, or integers.
-func elementType(n *source.Node) *expr.Type {
+// elementType finds the common type of a literal list's elements: objects with
+// the keys of the first one, or scalars of one type.
+func (t *Tree) elementType(n *source.Node) *expr.Type {
 	var out *expr.Type
 	for _, item := range n.Items {
-		t := literalType(item)
-		if out != nil && t.String() != out.String() {
+		typ := t.literalType(item)
+		if out != nil && typ.String() != out.String() {
 			return &expr.Type{Kind: expr.Dyn}
 		}
-		out = t
+		out = typ
 	}
 	if out == nil {
 		return &expr.Type{Kind: expr.Dyn}
@@ -157,25 +161,31 @@ func elementType(n *source.Node) *expr.Type {
 	return out
 }
 
-func literalType(n *source.Node) *expr.Type {
+func (t *Tree) literalType(n *source.Node) *expr.Type {
 	switch {
 	case n.Kind == source.List:
-		return &expr.Type{Kind: expr.List, Elem: elementType(n)}
+		return &expr.Type{Kind: expr.List, Elem: t.elementType(n)}
 	case n.Kind == source.Map:
 		fields := map[string]*expr.Type{}
 		name := "item{"
 		for _, kv := range n.Entries {
-			fields[kv.Key.Text] = literalType(kv.Value)
-			name += kv.Key.Text + ","
+			fields[kv.Key.Text] = t.literalType(kv.Value)
+			name += kv.Key.Text + ":" + fields[kv.Key.Text].String() + ","
 		}
 		return &expr.Type{Kind: expr.Struct, Object: &expr.Object{Name: name + "}", Fields: fields}}
+	case t.texts[n] != nil:
+		return t.texts[n].Type()
 	case strings.Contains(n.Text, "${"):
+		return &expr.Type{Kind: expr.Dyn} // faulty
+	}
+	switch coreValue(n).(type) {
+	case nil:
 		return &expr.Type{Kind: expr.Dyn}
-	case n.Type == source.Int:
+	case int64:
 		return &expr.Type{Kind: expr.Int}
-	case n.Type == source.Bool:
+	case bool:
 		return &expr.Type{Kind: expr.Bool}
-	case n.Type == source.Float:
+	case float64:
 		return &expr.Type{Kind: expr.Double}
 	}
 	return &expr.Type{Kind: expr.String}
