@@ -2,6 +2,7 @@ package load
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,9 +16,10 @@ import (
 
 // param is a declared parameter with its check compiled.
 type param struct {
-	lang  *lang.Param
-	typ   *expr.Type
-	check *Expr
+	lang   *lang.Param
+	typ    *expr.Type
+	check  *Expr
+	secret bool // its values hold secrets
 }
 
 // kinds maps the types of parameters to those of expressions.
@@ -35,14 +37,17 @@ func exprType(t lang.Type) *expr.Type {
 func (c *compiler) params(pb *lang.Playbook) []*param {
 	var out []*param
 	for _, p := range pb.Params {
-		cp := &param{lang: p, typ: exprType(p.Type)}
+		cp := &param{lang: p, typ: exprType(p.Type), secret: holdsSecret(p.Type)}
 		path := "params." + p.Name
 		if p.Check != nil {
-			sc := &scope{compiler: c, env: mustEnv(expr.Scope{"value": cp.typ})}
+			sc := &scope{compiler: c, names: expr.Scope{"value": cp.typ}}
 			cp.check = c.condition(sc, p.Check, path+".check")
 		}
 		if p.Default != nil {
-			_, faults := value(p.Default, p.Type, path+".default")
+			v, faults := value(p.Default, p.Type, path+".default")
+			if len(faults) == 0 {
+				faults = cp.accept(v, p.Default, path)
+			}
 			c.faults = append(c.faults, faults...)
 		}
 		out = append(out, cp)
@@ -50,8 +55,12 @@ func (c *compiler) params(pb *lang.Playbook) []*param {
 	return out
 }
 
+func holdsSecret(t lang.Type) bool {
+	return t.Kind == "secret" || t.Elem != nil && holdsSecret(*t.Elem)
+}
+
 // value reads a node as a value of a parameter's type: bool, int64, float64,
-// string, []any, map[string]any; a secret is the name of one, as a string.
+// string, []any, map[string]any, and secretParam for the name of a secret.
 func value(n *source.Node, t lang.Type, path string) (any, source.Faults) {
 	var faults source.Faults
 	v := readValue(n, t, path, &faults)
@@ -61,7 +70,10 @@ func value(n *source.Node, t lang.Type, path string) (any, source.Faults) {
 func readValue(n *source.Node, t lang.Type, path string, faults *source.Faults) any {
 	wrong := func() any {
 		got := n.Kind.String()
-		if n.Kind == source.Scalar {
+		switch {
+		case n.IsNull():
+			got = "nothing"
+		case n.Kind == source.Scalar:
 			got = strconv.Quote(n.Text)
 		}
 		f := faults.Addf(n.Pos, path, "want %s, got %s", t, got)
@@ -109,13 +121,15 @@ func scalarValue(n *source.Node, kind string) (any, bool) {
 		return i, err == nil
 	case "float":
 		f, err := strconv.ParseFloat(n.Text, 64)
-		return f, err == nil
+		return f, err == nil && !math.IsNaN(f) && !math.IsInf(f, 0)
 	case "bool":
 		return n.Text == "true", n.Text == "true" || n.Text == "false"
 	case "duration":
 		var d task.Duration
 		err := d.UnmarshalText([]byte(n.Text))
 		return time.Duration(d).String(), err == nil
+	case "secret":
+		return secretParam(n.Text), true
 	}
 	return n.Text, true
 }
@@ -136,15 +150,26 @@ func anyValue(n *source.Node) any {
 		}
 		return out
 	}
-	for typ, kind := range map[source.Type]string{source.Int: "int", source.Float: "float", source.Bool: "bool"} {
-		if n.Type == typ {
-			if v, ok := scalarValue(n, kind); ok {
-				return v
-			}
-		}
-	}
-	if n.Type == source.Null {
+	return coreValue(n)
+}
+
+// coreValue reads a scalar without quotes as null, a bool or a number. What a
+// number would not keep stays text: 0644, 1.10 and 0x1f mean their digits to
+// modes, versions and identifiers.
+func coreValue(n *source.Node) any {
+	switch n.Type {
+	case source.Null:
 		return nil
+	case source.Bool:
+		return strings.EqualFold(n.Text, "true")
+	case source.Int:
+		if i, err := strconv.ParseInt(n.Text, 10, 64); err == nil && strconv.FormatInt(i, 10) == n.Text {
+			return i
+		}
+	case source.Float:
+		if f, err := strconv.ParseFloat(n.Text, 64); err == nil && strconv.FormatFloat(f, 'f', -1, 64) == n.Text {
+			return f
+		}
 	}
 	return n.Text
 }
@@ -155,21 +180,30 @@ type Given struct {
 	Level string // "command line", `host "web1"`, `group "eu"`, "every host", "playbook"
 }
 
-// ParseFlag reads name=value as given on the command line. The value is read as
-// YAML's flow style by parse, so lists and mappings can be given too.
+// ParseFlag reads name=value as given on the command line. A value that begins like
+// a list, a mapping or a quoted text is YAML, read by parse; any other is taken as
+// it is, so that nothing in it has to be quoted twice.
 func ParseFlag(flag string, parse func(name string, data []byte) (*source.Node, source.Faults)) (string, *source.Node, *source.Fault) {
 	name, text, ok := strings.Cut(flag, "=")
-	at := source.Pos{File: "-p " + name}
-	if !ok {
+	if !ok || name == "" {
 		return "", nil, &source.Fault{Pos: source.Pos{File: "-p " + flag}, Message: "want name=value"}
 	}
-	n, faults := parse("-p "+name, []byte(text))
-	if len(faults) > 0 || n == nil {
+	at := source.Pos{File: "-p " + name}
+	n, faults := parse(at.File, []byte(text))
+	switch {
+	case strings.ContainsAny(firstByte(text), "[{\"'"):
+		if len(faults) > 0 {
+			return "", nil, &source.Fault{Pos: at, Path: "params." + name, Message: "cannot read the value: " + faults[0].Message,
+				Hint: "a value that begins with [ { \" or ' is YAML; put a text that does into quotes"}
+		}
+	case len(faults) > 0 || n == nil || n.Kind != source.Scalar || n.Text != text:
 		n = source.NewScalar(at, source.Str, text)
 	}
 	relocate(n, at)
 	return name, n, nil
 }
+
+func firstByte(s string) string { return s[:min(1, len(s))] }
 
 func relocate(n *source.Node, at source.Pos) {
 	n.Pos, n.Columns, n.Anchor = at, nil, nil
@@ -180,19 +214,6 @@ func relocate(n *source.Node, at source.Pos) {
 		relocate(kv.Key, at)
 		relocate(kv.Value, at)
 	}
-}
-
-// given decides which value a parameter of the outermost playbook has.
-func (p *param) given(levels []func(string) *Given) *Given {
-	for _, level := range levels {
-		if g := level(p.lang.Name); g != nil {
-			return g
-		}
-	}
-	if p.lang.Default != nil {
-		return &Given{p.lang.Default, "playbook"}
-	}
-	return nil
 }
 
 // oneOf reports whether a value is among those that are allowed.
