@@ -8,7 +8,7 @@ LINT_VER := v2.15.0
 # Real hosts are shared by all tests of a package; packages run one after another.
 HOSTS    := ./runner/sandbox ./runner/host/... ./testscripts/...
 
-.PHONY: help build helpers demo test check lint tools unit hosts bench fuzz clean
+.PHONY: help build helpers demo test check lint tools unit hosts faults bench fuzz clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,6 +36,9 @@ tools:
 
 unit: ## unit tests and scripts without hosts
 	@$(GO) test -count=1 ./...
+
+faults: build ## attack the guard on real hosts
+	@$(GO) test -count=1 -timeout 20m -tags hosts ./testscripts/faults
 
 hosts: build ## tests on real throwaway hosts; they fail where there can be none
 	@$(GO) test -count=1 -p 1 -timeout 30m -tags hosts $(HOSTS)
