@@ -133,7 +133,7 @@ func (p *process) Close() error {
 		_ = p.in.Close()
 		select {
 		case <-p.done:
-		case <-time.After(time.Second):
+		case <-time.After(300 * time.Millisecond):
 			_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 			<-p.done
 		}
