@@ -285,7 +285,7 @@ func (s *server) undoGuarded(ctx context.Context, st *guard.State, lock *journal
 		return t.Module == handlersRecord || slices.Contains(st.Steps, t.Step)
 	})
 	info := journal.RunInfo{ID: fmt.Sprintf("%s-guard-%d", st.Run, now().Unix()), Playbook: rec.Playbook, Version: rec.Version,
-		Command: guardCommand, Started: now(), UndoOf: st.Run}
+		Command: guardCommand, Started: now(), User: "guard", UndoOf: st.Run}
 	into, err := s.store.Begin(info)
 	if err != nil {
 		return nil, err
@@ -293,7 +293,10 @@ func (s *server) undoGuarded(ctx context.Context, st *guard.State, lock *journal
 	old := s.journal
 	s.journal = into
 	defer func() { s.journal = old }()
+	// A ledger that takes no more lines is no reason to leave the host as it is.
+	_ = s.noteLate(ctx, st.Run)
 	results, err := s.machine.Undo(ctx, part, host.UndoOptions{Into: into, Fence: lock.Check, Command: s.undoCommand, HasCommand: s.hasUndo})
+	_ = s.noteRun(ctx, info.ID, 0, false)
 	s.renotify(ctx, part, results)
 	status := journal.Succeeded
 	if err != nil {

@@ -66,8 +66,14 @@ func shortPrint(s string) string {
 	return "sha256=" + task.DigestOf([]byte(s))
 }
 
-// note puts into the ledger what a task did.
+// note puts into the ledger what a task did. One that lost the host meanwhile leaves
+// that to whoever took it.
 func (s *server) note(ctx context.Context, jt *journal.Task) error {
+	if s.lock != nil {
+		if err := s.lock.Check(); err != nil {
+			return err
+		}
+	}
 	return s.store.Receipt(s.receipts(ctx, s.journal.Info(), jt.Info(), s.journal, jt.Entries())...)
 }
 
@@ -87,6 +93,15 @@ func (s *server) noteRun(ctx context.Context, run string, after int, mark bool) 
 			UndoOf: rec.UndoOf, Resource: "run:" + run, Did: "died", Entry: len(rec.Entries)})
 	}
 	return s.store.Receipt(all...)
+}
+
+// noteLate puts into the ledger what a run did and did not note itself.
+func (s *server) noteLate(ctx context.Context, run string) error {
+	b, err := s.book(nil)
+	if err != nil {
+		return err
+	}
+	return s.noteRun(ctx, run, b.entry[run], false)
 }
 
 // behind returns the entries that come after the one with a number.

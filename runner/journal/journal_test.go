@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -495,5 +496,28 @@ func TestOpenRefusesALinkAndClosesTheFolder(t *testing.T) {
 	}
 	if st, err := os.Stat(loose); err != nil || st.Mode().Perm() != 0o700 {
 		t.Errorf("got %v and error %v, want mode 0700", st, err)
+	}
+}
+
+// A guard may write receipts while the run that it takes back does.
+func TestLedgerOfTwoWritersIsOneChain(t *testing.T) {
+	s := open(t)
+	other, err := journal.Open(s.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for i, store := range []*journal.Store{s, other} {
+		wg.Go(func() {
+			for range 25 {
+				if err := store.Receipt(journal.Receipt{Run: fmt.Sprint("r", i), Resource: "/etc/a"}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if a, err := s.Audit(nil); err != nil || a.Receipts != 50 || a.Line != 0 {
+		t.Errorf("got %+v and error %v, want 50 receipts and no break", a, err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -96,7 +97,11 @@ func (s *Store) addReceipts(list []Receipt) error {
 	if err != nil {
 		return full(err)
 	}
-	defer f.Close() //nolint:errcheck // synced below
+	defer f.Close() //nolint:errcheck // synced below; it also gives the lock back
+	// A guard that takes a run back may write while the run does.
+	if err := flock(f, syscall.LOCK_EX); err != nil {
+		return err
+	}
 	last, end, err := lastReceipt(f)
 	if err != nil {
 		return err

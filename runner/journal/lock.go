@@ -62,7 +62,7 @@ func (s *Store) Lock(h Holder) (*Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the host: %w", err)
 	}
-	if err := flock(f); err != nil {
+	if err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		defer f.Close() //nolint:errcheck // only read
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("cannot lock the host: %w", err)
@@ -82,9 +82,9 @@ func (s *Store) Lock(h Holder) (*Lock, error) {
 	return l, nil
 }
 
-func flock(f *os.File) error {
+func flock(f *os.File, how int) error {
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err := syscall.Flock(int(f.Fd()), how)
 		if !errors.Is(err, syscall.EINTR) {
 			return err
 		}
