@@ -96,6 +96,7 @@ type server struct {
 	stopOnce  sync.Once
 	stop      chan struct{} // closed: stop after the current atomic step
 	cancelNow context.CancelFunc
+	redactor  secret.Redactor // knows every secret that came
 	mu        sync.Mutex
 	secrets   map[int]secret.Text // came before the next message
 }
@@ -164,6 +165,7 @@ func (s *server) takeSecrets(payload []byte) error {
 			return errors.New("secrets that cannot be read")
 		}
 		got[n] = secret.New(text)
+		s.redactor.Add(got[n])
 	}
 	s.mu.Lock()
 	s.secrets = got

@@ -40,6 +40,7 @@ func (s *server) step(ctx context.Context, st *wire.Step, handler string, secret
 	if st.Hidden {
 		hide(r)
 	}
+	r.Error, r.Output = s.redactor.String(r.Error), s.redactor.String(r.Output)
 	if r.Status == "failed" && st.Ignore {
 		r.Status = "ignored"
 	}
@@ -205,13 +206,14 @@ func (s *server) enter(ctx context.Context, st *wire.Step, b *task.Bound, r *wir
 func (s *server) leave(ctx context.Context, jt *journal.Task, r *wire.Result, state any, err error) error {
 	end := journal.TaskEnd{Status: "changed", Changed: true}
 	if err != nil {
-		end.Status, end.Error = "failed", err.Error()
+		end.Status, end.Error = "failed", s.redactor.String(err.Error())
 	}
 	saved, merr := json.Marshal(state)
 	if merr != nil {
 		return errors.Join(err, fmt.Errorf("internal error: cannot save the state: %w", merr))
 	}
-	end.State = saved
+	// A program may print the secret that it was given.
+	end.State = []byte(s.redactor.String(string(saved)))
 	if ferr := jt.Finish(end); ferr != nil {
 		return errors.Join(err, ferr)
 	}
