@@ -300,6 +300,30 @@ func TestHandlers(t *testing.T) {
 	}
 }
 
+// A guard refuses the step that it cannot take back before any other is run; a far
+// end that only leaves steps out is another matter.
+func TestGuardedStepIsRefused(t *testing.T) {
+	for _, tt := range []struct {
+		status string
+		failed int
+		want   string
+	}{{"failed", 3, ""}, {"unchanged", 0, "steps were left out"}} {
+		s := session(t, connect(talking(func(p *peer) {
+			p.hear()
+			p.say(wire.Message{Started: &wire.Started{N: 3}})
+			p.say(wire.Message{Result: &wire.Result{N: 3, Status: tt.status}})
+			p.say(wire.Message{Done: &wire.Done{ID: 1, Failed: tt.failed}})
+			p.hear()
+		})))
+		p := program(3)
+		p.Guarded = &wire.Guarded{Digest: strings.Repeat("0a", 32), Paths: []string{"root@h:22"}, Within: time.Minute}
+		_, err := s.Run(t.Context(), remote.Work{Program: p})
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: got %v, want %q", tt.status, err, tt.want)
+		}
+	}
+}
+
 func TestUndo(t *testing.T) {
 	quiet(t)
 	s := session(t, connect(talking(func(p *peer) {

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"slices"
 	"time"
 
 	"holdfast/runner/wire"
@@ -57,6 +58,8 @@ type watch struct {
 	id      int
 	steps   []wire.Step
 	next    int // index of the step that is to begin next
+	guarded bool
+	skipped bool // a step that cannot be guarded was refused before all others
 	known   *known
 	ended   map[int]bool
 	begun   *wire.Started
@@ -65,7 +68,7 @@ type watch struct {
 }
 
 func newWatch(p *wire.Program, k *known, grace time.Duration) *watch {
-	return &watch{limit: 2 * grace, grace: grace, id: p.ID, steps: p.Steps, known: k, ended: map[int]bool{}}
+	return &watch{limit: 2 * grace, grace: grace, id: p.ID, steps: p.Steps, guarded: p.Guarded != nil, known: k, ended: map[int]bool{}}
 }
 
 func (w *watch) accept(m *wire.Message) error {
@@ -118,9 +121,14 @@ func (w *watch) started(s *wire.Started) error {
 func (w *watch) step(s *wire.Started) (*wire.Step, error) {
 	switch {
 	case s.Handler == "":
-		if w.next < len(w.steps) && w.steps[w.next].N == s.N {
-			w.next++
-			return &w.steps[w.next-1], nil
+		at := w.next
+		if w.guarded && at == 0 {
+			at = max(0, slices.IndexFunc(w.steps, func(st wire.Step) bool { return st.N == s.N }))
+			w.skipped = at > 0
+		}
+		if at < len(w.steps) && w.steps[at].N == s.N {
+			w.next = at + 1
+			return &w.steps[at], nil
 		}
 	case s.N >= wire.Left:
 		if w.known.left++; w.known.pending[s.Handler] && w.known.left <= maxLeft {
@@ -157,6 +165,8 @@ func (w *watch) done(d *wire.Done) error {
 		return wire.Violationf("the end came while step %d was running", w.begun.N)
 	case d.Failed != 0 && !w.ended[d.Failed]:
 		return wire.Violationf("step %d is said to have failed, which did not run", d.Failed)
+	case w.skipped && d.Failed == 0:
+		return wire.Violationf("steps were left out")
 	case !w.undo && !d.Cancelled && d.Failed == 0 && w.next < len(w.steps):
 		return wire.Violationf("the end came without step %d", w.steps[w.next].N)
 	}
