@@ -227,6 +227,10 @@ func (f *fleet) session(binaries remote.Binaries, root bool) func(h *inventory.H
 		if name := h.Sudo.Password; name != "" {
 			o.Root.Password = func() (secret.Text, error) { return f.secret(name) }
 		}
+		if f.timeout > 0 {
+			// The helper's own limits keep their proportion to a step of connecting.
+			o.Setup, o.Grace = 12*f.timeout, 3*f.timeout
+		}
 		return o
 	}
 }
