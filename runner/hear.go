@@ -28,7 +28,7 @@ func (h *hostRun) hear(m *wire.Message) {
 		if meta := h.meta[m.Progress.N]; meta != nil {
 			t = meta.task
 		}
-		h.run.emit(name, event.Event{Progress: &event.Progress{Task: t, Message: Clean(m.Progress.Message)}})
+		h.run.emit(name, event.Event{Progress: &event.Progress{Task: t, Message: clip(Clean(m.Progress.Message))}})
 	case m.Warning != nil:
 		h.warn(Clean(m.Warning.Message), Clean(m.Warning.Hint))
 	case m.Undone != nil:
@@ -175,6 +175,17 @@ func Clean(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// maxProgress is how much of a report of progress is passed on. More than a line
+// is nothing that a person reads while it changes.
+const maxProgress = 300
+
+func clip(s string) string {
+	if len(s) <= maxProgress {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxProgress], "") + "…"
 }
 
 // CleanText is Clean for text of several lines.
