@@ -217,7 +217,7 @@ func (n *Node) Resolve(ctx context.Context, sc *Scope, secrets *SecretTable) (re
 	if args.IsNull() {
 		args = &source.Node{Kind: source.Map, Pos: n.Entry.ModulePos}
 	}
-	if err := n.content(args, r, sc.host.opts.Blobs); err != nil || r.unknown != nil {
+	if err := n.content(args, r, sc.host); err != nil || r.unknown != nil {
 		return nil, r.unknown, err
 	}
 	b, err := json.Marshal(args)

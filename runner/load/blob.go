@@ -1,22 +1,17 @@
 package load
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"text/template"
 
+	"holdfast/playbooks/lang"
 	"holdfast/playbooks/source"
 	"holdfast/runner/expr"
-	"holdfast/tasks/secret"
 	"holdfast/tasks/task"
 )
 
@@ -27,8 +22,7 @@ const maxInline = 512
 // maxFile bounds a file that a playbook sends.
 const maxFile = 64 << 20
 
-// Blobs holds the content of the files and texts of a run by digest, shared by all
-// hosts, so that a file is read once.
+// Blobs holds content by digest. It may be used by several goroutines.
 type Blobs struct {
 	mu       sync.Mutex
 	byDigest map[string][]byte
@@ -37,12 +31,16 @@ type Blobs struct {
 // NewBlobs returns an empty store.
 func NewBlobs() *Blobs { return &Blobs{byDigest: map[string][]byte{}} }
 
-func (b *Blobs) put(data []byte) string {
-	digest := task.DigestOf(data)
+func (b *Blobs) put(digest string, data []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.byDigest[digest] = data
-	return digest
+}
+
+func (b *Blobs) clear() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.byDigest)
 }
 
 // Get returns content by its digest.
@@ -56,57 +54,79 @@ func (b *Blobs) Get(digest string) ([]byte, error) {
 	return data, nil
 }
 
-func (b *Blobs) clear() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	clear(b.byDigest)
+// subfolders are where files of a kind are looked for, in order, below the playbook's folder.
+var subfolders = map[string][]string{"file": {"files", "."}, "template": {"templates", "."}}
+
+// folder is what lies beside a playbook. Each file is read once, so that a run sends
+// the same to every host.
+type folder struct {
+	fs    fs.FS
+	dir   string // as faults name it
+	mu    sync.Mutex
+	files map[string]*file
 }
 
-// tmpl is a parsed template with the names it reads that may not be known.
-type tmpl struct {
-	parsed *template.Template
-	text   string
-	reads  []string
+type file struct {
+	shown  string // its path as faults name it
+	data   []byte
+	digest string
+	err    error
 }
 
-// mentions reports whether the template may read a name. It may find too many.
-func (t *tmpl) mentions(name string) bool {
-	return regexp.MustCompile(`\.` + regexp.QuoteMeta(name) + `\b`).MatchString(t.text)
+func newFolder(pb *lang.Playbook) *folder {
+	return &folder{fs: pb.FS, dir: path.Dir(pb.File), files: map[string]*file{}}
 }
 
-// params returns the parameters as the template reads them.
-func (t *tmpl) params(v any, revealed *bool) (map[string]any, *expr.Unknown) {
-	out := map[string]any{}
-	given, _ := v.(map[string]any)
-	for name, v := range given {
-		switch v := v.(type) {
-		case expr.Unknown:
-			if t.mentions(name) {
-				return nil, &v
-			}
-		case secret.Text:
-			out[name] = revealing{v, revealed}
-		default:
-			out[name] = plain(v)
-		}
+// read returns a file by its name in the playbook.
+func (d *folder) read(kind, name string) (*file, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f := d.files[kind+":"+name]
+	if f == nil {
+		f = d.open(kind, name)
+		d.files[kind+":"+name] = f
 	}
-	return out, nil
+	return f, f.err
 }
 
-// revealing is a secret in a template. Writing it out makes the whole file a secret.
-type revealing struct {
-	text     secret.Text
-	revealed *bool
+func (d *folder) open(kind, name string) *file {
+	fail := func(format string, args ...any) *file { return &file{err: fmt.Errorf(format, args...)} }
+	if d.fs == nil {
+		return fail("cannot read %q: the playbook has no folder", name)
+	}
+	clean := path.Clean(name)
+	if path.IsAbs(clean) || !fs.ValidPath(clean) {
+		return fail("cannot read %q: it must lie beside the playbook", name)
+	}
+	for _, sub := range subfolders[kind] {
+		at := path.Join(sub, clean)
+		info, err := fs.Stat(d.fs, at)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil && (!info.Mode().IsRegular() || info.Size() > maxFile) {
+			return fail("cannot send %q: it must be a regular file of at most %d MiB", name, maxFile>>20)
+		}
+		var data []byte
+		if err == nil {
+			data, err = fs.ReadFile(d.fs, at)
+		}
+		if err != nil {
+			return fail("cannot read %q: %w", name, bare(err))
+		}
+		return &file{shown: path.Join(d.dir, at), data: data, digest: task.DigestOf(data)}
+	}
+	return fail("cannot read %q: there is no such file", name)
 }
 
-// String returns the secret's text.
-func (s revealing) String() string {
-	*s.revealed = true
-	return s.text.Reveal()
+// bare returns what went wrong without the path, which the message has already.
+func bare(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
 }
-
-// folders are where files of a kind are looked for, in order, below the playbook's folder.
-var folders = map[string][]string{"file": {"files", "."}, "template": {"templates", "."}}
 
 // blobFile checks the file that a field names, as far as its name is known.
 func (c *compiler) blobFile(sc *scope, n *Node, v *source.Node, text *expr.Text, f *task.Field) *source.Fault {
@@ -117,79 +137,27 @@ func (c *compiler) blobFile(sc *scope, n *Node, v *source.Node, text *expr.Text,
 		}
 		return nil
 	}
-	data, err := readBeside(n.fs, f.Blob, name)
+	found, err := n.folder.read(f.Blob, name)
 	if err != nil {
-		return &source.Fault{Pos: v.Pos, Message: err.Error(), Hint: "it is looked for in " + strings.Join(folders[f.Blob], " and ") + " beside the playbook"}
+		return &source.Fault{Pos: v.Pos, Message: err.Error(), Hint: "it is looked for in " + strings.Join(subfolders[f.Blob], " and ") + " beside the playbook"}
 	}
 	if f.Blob != "template" {
 		return nil
 	}
-	parsed, err := parseTemplate(name, data)
-	if err != nil {
-		return templateFault(name, err)
+	t, fault := parseTemplate(found, sc)
+	if fault != nil {
+		return fault
 	}
 	if n.templates == nil {
 		n.templates = map[string]*tmpl{}
 	}
-	t := &tmpl{parsed: parsed, text: string(data)}
-	for _, name := range append(slices.Collect(maps.Keys(sc.results)), "facts", n.Entry.As) {
-		if t.mentions(name) {
-			t.reads = append(t.reads, name)
-		}
-	}
-	slices.Sort(t.reads)
 	n.templates[name] = t
 	return nil
 }
 
-func readBeside(fsys fs.FS, kind, name string) ([]byte, error) {
-	if fsys == nil {
-		return nil, fmt.Errorf("cannot read %q: the playbook has no folder", name)
-	}
-	clean := path.Clean(name)
-	if path.IsAbs(clean) || !fs.ValidPath(clean) {
-		return nil, fmt.Errorf("cannot read %q: it must lie beside the playbook", name)
-	}
-	for _, folder := range folders[kind] {
-		info, err := fs.Stat(fsys, path.Join(folder, clean))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot read %q: %w", name, err)
-		}
-		if !info.Mode().IsRegular() || info.Size() > maxFile {
-			return nil, fmt.Errorf("cannot send %q: it must be a regular file of at most %d MiB", name, maxFile>>20)
-		}
-		return fs.ReadFile(fsys, path.Join(folder, clean))
-	}
-	return nil, fmt.Errorf("cannot read %q: there is no such file", name)
-}
-
-// parseTemplate reads a template of the template module.
-func parseTemplate(name string, data []byte) (*template.Template, error) {
-	return template.New(name).Option("missingkey=error").Funcs(template.FuncMap{
-		"secret": func(string) (string, error) { return "", errors.New("internal error: secret without a run") },
-		"join":   strings.Join, "lower": strings.ToLower, "upper": strings.ToUpper, "quote": strconv.Quote,
-	}).Parse(string(data))
-}
-
-var templatePlace = regexp.MustCompile(`^template: ([^:]+):(\d+)(?::(\d+))?: (.*)$`)
-
-// templateFault takes the place out of a template's error.
-func templateFault(name string, err error) *source.Fault {
-	f := &source.Fault{Pos: source.Pos{File: name}, Message: err.Error()}
-	if m := templatePlace.FindStringSubmatch(strings.ReplaceAll(err.Error(), "\n", " ")); m != nil {
-		f.Pos.Line, _ = strconv.Atoi(m[2])
-		f.Pos.Col, _ = strconv.Atoi(m[3])
-		f.Pos.Col++
-		f.Message = m[4]
-	}
-	return f
-}
-
-// content replaces the blob fields of resolved arguments by references to content.
-func (n *Node) content(args *source.Node, r *resolution, blobs *Blobs) error {
+// content replaces the blob fields of resolved arguments by references to content,
+// which goes to the host's store. Without a host it only looks whether it could.
+func (n *Node) content(args *source.Node, r *resolution, host *Host) error {
 	for i := range n.Module.Params {
 		f := &n.Module.Params[i]
 		if f.Blob == "" {
@@ -199,7 +167,7 @@ func (n *Node) content(args *source.Node, r *resolution, blobs *Blobs) error {
 			if kv.Key.Text != f.Name || kv.Value.IsNull() || r.open[n.original(f.Name)] {
 				continue
 			}
-			ref, err := n.reference(f, kv.Value, r, blobs)
+			ref, err := n.reference(f, kv.Value, r, host)
 			if err != nil {
 				return err
 			}
@@ -214,73 +182,34 @@ func (n *Node) content(args *source.Node, r *resolution, blobs *Blobs) error {
 // original returns the node of an argument as written.
 func (n *Node) original(name string) *source.Node { return n.Entry.Args.Get(name) }
 
-func (n *Node) reference(f *task.Field, v *source.Node, r *resolution, blobs *Blobs) (*source.Node, error) {
-	data, revealed := []byte(v.Text), false
+// reference makes the content of one field and returns what stands for it.
+func (n *Node) reference(f *task.Field, v *source.Node, r *resolution, host *Host) (*source.Node, error) {
+	made := &file{}
+	revealed := false
 	var err error
 	switch f.Blob {
-	case "text":
-		if text := r.texts[n.original(f.Name)]; text != nil {
-			revealed = text.Reveals()
-		}
 	case "file":
-		data, err = readBeside(n.fs, "file", v.Text)
+		made, err = n.folder.read("file", v.Text)
 	case "template":
-		var unknown *expr.Unknown
-		data, revealed, unknown, err = n.render(v.Text, r)
-		if unknown != nil {
-			r.open[n.original(f.Name)] = true
-			r.unknown = unknown
-			return nil, nil
-		}
+		made.data, revealed, err = n.render(v, r)
+	default:
+		made.data = []byte(v.Text)
+		text := r.texts[n.original(f.Name)]
+		revealed = text != nil && text.Reveals()
 	}
 	if err != nil {
 		return nil, failureAt(v, r.path+"."+f.Name, err)
 	}
-	if len(data) <= maxInline && !revealed && task.Printable(data) {
-		return source.FromValue(v.Pos, map[string]any{task.TextKey: string(data)})
+	if host == nil || r.open[n.original(f.Name)] {
+		return nil, nil
 	}
-	return source.FromValue(v.Pos, map[string]any{task.BlobKey: blobs.put(data), "size": strconv.Itoa(len(data)), "secret": strconv.FormatBool(revealed)})
-}
-
-// render runs a template with everything that expressions see too.
-func (n *Node) render(name string, r *resolution) (data []byte, revealed bool, unknown *expr.Unknown, err error) {
-	t := n.templates[name]
-	values := map[string]any{}
-	for key, v := range r.vars.Values {
-		if u, ok := v.(expr.Unknown); ok {
-			if slices.Contains(t.reads, key) {
-				return nil, false, &u, nil
-			}
-			continue
-		}
-		values[key] = plain(v)
+	if len(made.data) <= maxInline && !revealed && task.Printable(made.data) {
+		return source.FromValue(v.Pos, map[string]any{task.TextKey: string(made.data)})
 	}
-	params, unknown := t.params(r.vars.Values["params"], &revealed)
-	if unknown != nil {
-		return nil, false, unknown, nil
+	store := host.opts.Blobs
+	if made.digest == "" {
+		store, made.digest = host.made, task.DigestOf(made.data)
 	}
-	values["params"] = params
-	clone, err := t.parsed.Clone()
-	if err != nil {
-		return nil, false, nil, err
-	}
-	clone.Funcs(template.FuncMap{"secret": func(name string) (string, error) {
-		if r.vars.Secret == nil {
-			return "", errors.New("no secrets are configured")
-		}
-		v, err := r.vars.Secret(name)
-		if err != nil {
-			return "", err
-		}
-		revealed = true
-		if s, ok := v.(secret.Text); ok {
-			return s.Reveal(), nil
-		}
-		return "", nil
-	}})
-	var b bytes.Buffer
-	if err := clone.Execute(&b, values); err != nil {
-		return nil, revealed, nil, templateFault(name, err)
-	}
-	return b.Bytes(), revealed, nil, nil
+	store.put(made.digest, made.data)
+	return source.FromValue(v.Pos, map[string]any{task.BlobKey: made.digest, "size": strconv.Itoa(len(made.data)), "secret": strconv.FormatBool(revealed)})
 }

@@ -2,7 +2,6 @@ package load
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"reflect"
 	"strconv"
@@ -70,11 +69,11 @@ func (c *hostCheck) node(n *Node, sc *Scope) {
 	}
 	items, unknown, err := n.Items(c.ctx, sc)
 	c.add(n, err)
-	if err != nil || unknown != nil {
+	if unknown != nil && items == nil || err != nil {
 		return
 	}
-	for _, item := range items {
-		c.once(n, sc.Bind(n.Entry.As, item))
+	for i, item := range items {
+		c.once(n, sc.Turn(n.Entry.As, item, i))
 	}
 }
 
@@ -120,10 +119,10 @@ func (c *hostCheck) args(n *Node, sc *Scope, runs bool) {
 		return
 	}
 	if !args.IsNull() {
-		c.add(n, n.content(args, r, sc.host.opts.Blobs))
+		c.add(n, n.content(args, r, nil))
 	}
 	hole := func(v *source.Node, _ string, want reflect.Type, _ *task.Field) (bool, source.Faults) {
-		return r.open[v] || want == reflect.TypeFor[task.Blob](), nil
+		return r.open[v] || r.revealed[v] || want == reflect.TypeFor[task.Blob](), nil
 	}
 	bound, faults := n.Module.Check(args, n.Entry.ModulePos, n.Path, openSecrets(hole))
 	c.faults = append(c.faults, faults...)
@@ -145,23 +144,6 @@ func openSecrets(hole task.Hole) task.Hole {
 		}
 		return hole(v, path, want, f)
 	}
-}
-
-// plain turns a value into maps, lists and scalars, for templates.
-func plain(v any) any {
-	switch v.(type) {
-	case nil, bool, int64, float64, string, map[string]any, []any:
-		return v
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return v
-	}
-	var out any
-	if json.Unmarshal(b, &out) != nil {
-		return v
-	}
-	return out
 }
 
 // compareVersions compares dotted numbers.

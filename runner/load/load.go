@@ -5,9 +5,9 @@ package load
 
 import (
 	"fmt"
-	"io/fs"
-	"reflect"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
@@ -35,9 +35,9 @@ type Playbook struct {
 	Tasks    []*Node
 	Verify   []*Node
 	Handlers []*Handler // of this playbook; those of used playbooks are with them
-	Count    int        // entries that are tasks, used playbooks included
+	Count    int        // tasks that a run of it comes to, those of used playbooks included
 	params   []*param
-	compiler *compiler
+	folder   *folder
 }
 
 // Handler is a handler with the name that it has on hosts: that of a used playbook
@@ -67,7 +67,7 @@ type Node struct {
 	Rescue        []*Node
 	Always        []*Node
 	Path          string // of the entry; inside a used playbook with its name in front
-	fs            fs.FS
+	folder        *folder
 	templates     map[string]*tmpl
 	faulty        bool // something is wrong with it whatever the host
 }
@@ -79,59 +79,81 @@ type Expr struct {
 	path    string
 }
 
+// Limits of what playbooks may come to by using each other.
+const (
+	maxUses  = 16
+	maxTasks = 20_000
+)
+
 // compiler holds what is the same for a playbook and those that it uses.
 type compiler struct {
-	opts    Options
-	modules map[string]*task.Module
-	names   []string
-	faults  source.Faults
-	envs    map[string]*expr.Env
-	using   []*lang.Playbook // that are being compiled, outermost first
-	count   int
-	guards  int // how many guards are around what is being compiled
+	opts     Options
+	modules  map[string]*task.Module
+	faults   source.Faults
+	using    []*lang.Playbook // that are being compiled, outermost first
+	prefixes map[string]int   // how often handlers got a prefix
+	guards   int              // how many guards are around what is being compiled
+	tagged   int              // how many entries around it have a tag that was asked for
+	tags     map[string]bool  // that were seen
+	count    int              // tasks so far
 }
 
 // Compile checks a playbook by itself: names, types, references, files. It collects
 // every fault.
 func Compile(pb *lang.Playbook, opts Options) (*Playbook, source.Faults) {
-	c := &compiler{opts: opts, modules: map[string]*task.Module{}, envs: map[string]*expr.Env{}}
+	c := &compiler{opts: opts, modules: map[string]*task.Module{}, prefixes: map[string]int{}, tags: map[string]bool{}}
 	for _, m := range opts.Modules {
 		c.modules[m.Name] = m
-		c.names = append(c.names, m.Name)
 	}
-	out := c.playbook(pb, "", "")
-	out.Count = c.count
+	out := c.playbook(pb, "", "", nil)
+	out.Count = count(out.Tasks) + count(out.Verify)
+	for _, tag := range opts.Tags {
+		if !c.tags[tag] {
+			f := c.faults.Addf(source.Pos{File: "--tags " + tag}, "", "no task has the tag %q", tag)
+			f.Hint = source.DidYouMean(tag, slices.Sorted(maps.Keys(c.tags)))
+		}
+	}
 	return out, c.faults
 }
 
-// scope is the names in reach while a list of entries is compiled.
-type scope struct {
-	compiler *compiler
-	pb       *Playbook
-	prefix   string // of handler names and paths
-	names    expr.Scope
-	env      *expr.Env
-	results  map[string]source.Pos // registered names
+func count(nodes []*Node) int {
+	out := 0
+	for _, n := range nodes {
+		switch {
+		case n.Module != nil:
+			out++
+		case n.Use != nil:
+			out += count(n.Use.Tasks)
+		}
+		out += count(n.Tasks) + count(n.Rescue) + count(n.Always)
+	}
+	return out
 }
 
-func (c *compiler) playbook(pb *lang.Playbook, prefix, path string) *Playbook {
-	out := &Playbook{Lang: pb, compiler: c}
+// playbook compiles a playbook; outer is the scope that uses it, or nil.
+func (c *compiler) playbook(pb *lang.Playbook, prefix, path string, outer *scope) *Playbook {
+	out := &Playbook{Lang: pb, folder: newFolder(pb)}
 	c.using = append(c.using, pb)
 	defer func() { c.using = c.using[:len(c.using)-1] }()
 	c.needs(pb)
 	out.params = c.params(pb)
 	sc := c.scope(out, prefix)
+	sc.hideAll(outer, "a used playbook sees its own parameters only: hand it over using with")
 	for _, h := range pb.Handlers {
 		out.Handlers = append(out.Handlers, &Handler{Name: prefix + h.Name})
 	}
 	out.Tasks = c.entries(sc, pb.Tasks, path)
 	for i, h := range pb.Handlers {
-		out.Handlers[i].Tasks = c.entries(c.scope(out, prefix), h.Tasks, path)
+		in := c.scope(out, prefix)
+		in.hideAll(sc, "handlers are stored on the host, so that the next run can finish them, and read no results: put the condition on the task that notifies")
+		c.tagged++ // a handler is wanted when its task is
+		out.Handlers[i].Tasks = c.entries(in, h.Tasks, path)
+		c.tagged--
 	}
-	before := c.count
-	out.Verify = c.entries(c.scope(out, prefix), pb.Verify, path)
+	in := c.scope(out, prefix)
+	in.hideAll(sc, "verify also runs by itself and sees no results of the tasks: register one in verify")
+	out.Verify = c.entries(in, pb.Verify, path)
 	c.verifyReads(out.Verify)
-	c.count = before + len(out.Verify)
 	return out
 }
 
@@ -154,64 +176,6 @@ func (c *compiler) needs(pb *lang.Playbook) {
 	}
 }
 
-// hostType is what expressions see of a host.
-var hostType = &expr.Type{Kind: expr.Struct, Object: &expr.Object{Name: "host", Fields: map[string]*expr.Type{
-	"name":    {Kind: expr.String},
-	"address": {Kind: expr.String},
-	"labels":  {Kind: expr.Map, Elem: &expr.Type{Kind: expr.String}},
-	"groups":  {Kind: expr.List, Elem: &expr.Type{Kind: expr.String}},
-}}}
-
-var fleetType = &expr.Type{Kind: expr.Struct, Object: &expr.Object{Name: "fleet", Fields: map[string]*expr.Type{
-	"hosts": {Kind: expr.List, Elem: hostType},
-}}}
-
-var factsType = mustType(reflect.TypeFor[task.Facts]())
-
-func mustType(t reflect.Type) *expr.Type {
-	out, err := expr.FromGo(t)
-	if err != nil {
-		panic(err)
-	}
-	return out
-}
-
-func (c *compiler) scope(pb *Playbook, prefix string) *scope {
-	fields := map[string]*expr.Type{}
-	for _, p := range pb.params {
-		fields[p.lang.Name] = p.typ
-	}
-	sc := &scope{compiler: c, pb: pb, prefix: prefix, results: map[string]source.Pos{}}
-	sc.names = expr.Scope{
-		"params": {Kind: expr.Struct, Object: &expr.Object{Name: "params", Fields: fields}},
-		"host":   hostType, "facts": factsType, "fleet": fleetType,
-	}
-	sc.env = mustEnv(sc.names)
-	return sc
-}
-
-// mustEnv makes an environment of names that the language has checked already.
-func mustEnv(names expr.Scope) *expr.Env {
-	env, err := expr.NewEnv(names)
-	if err != nil {
-		panic(fmt.Sprintf("internal error: %v", err))
-	}
-	return env
-}
-
-// with returns a scope with one more name, for a loop variable or a result. A name
-// that the expression language has already is a fault at pos.
-func (sc *scope) with(name string, t *expr.Type, pos source.Pos, path string) *scope {
-	out := *sc
-	env, err := sc.env.With(expr.Scope{name: t})
-	if err != nil {
-		sc.compiler.faults.Addf(pos, path, "%s", err)
-		return &out
-	}
-	out.env = env
-	return &out
-}
-
 func (c *compiler) entries(sc *scope, list []*lang.Entry, path string) []*Node {
 	var out []*Node
 	for _, e := range list {
@@ -222,50 +186,74 @@ func (c *compiler) entries(sc *scope, list []*lang.Entry, path string) []*Node {
 	return out
 }
 
-// wanted reports whether an entry has one of the tags that were asked for, itself
-// or by what is in it.
-func (c *compiler) wanted(e *lang.Entry) bool {
-	if len(c.opts.Tags) == 0 || e.Block || e.Use != "" || slices.Contains(e.Tags, "always") {
-		return true
+// match reports whether an entry has one of the tags that were asked for.
+func (c *compiler) match(e *lang.Entry) bool {
+	for _, t := range e.Tags {
+		c.tags[t] = true
 	}
-	return slices.ContainsFunc(e.Tags, func(t string) bool { return slices.Contains(c.opts.Tags, t) })
+	return len(c.opts.Tags) == 0 || slices.Contains(e.Tags, "always") ||
+		slices.ContainsFunc(e.Tags, func(t string) bool { return slices.Contains(c.opts.Tags, t) })
 }
 
 func (c *compiler) entry(sc *scope, e *lang.Entry, path string) *Node {
-	n := &Node{Entry: e, Path: path + e.Path, fs: sc.pb.Lang.FS}
-	before := len(c.faults)
-	defer func() { n.faulty = n.Module != nil && len(c.faults) > before }()
-	inner := sc
-	n.When = c.condition(sc, e.When, n.Path+".when")
-	if e.Each != nil {
-		var elem *expr.Type
-		n.Each, elem = c.each(sc, e.Each, n.Path+".each")
-		inner = sc.with(e.As, elem, e.Pos, n.Path+".as")
-		n.When = c.condition(inner, e.When, n.Path+".when")
+	n := &Node{Entry: e, Path: path + e.Path, folder: sc.pb.folder}
+	if c.match(e) {
+		c.tagged++
+		defer func() { c.tagged-- }()
 	}
+	if e.Module != "" && !e.Block && c.tagged == 0 {
+		sc.hide(e.Register, "the tags that were asked for leave its task out")
+		return nil
+	}
+	before := len(c.faults)
+	defer func() { n.faulty = (n.Module != nil || n.Use != nil) && len(c.faults) > before }()
+	inner := sc
+	if e.Each != nil {
+		inner = c.loop(sc, n)
+	}
+	n.When = c.condition(inner, e.When, n.Path+".when")
 	switch {
 	case e.Block:
-		if e.Guard != nil {
-			n.Guard = c.guard(sc, e.Guard, n.Path+".guard")
-			c.guards++
-			defer func() { c.guards-- }()
-		}
-		n.Tasks = c.entries(sc, e.Tasks, path)
-		n.Rescue = c.entries(sc, e.Rescue, path)
-		n.Always = c.entries(sc, e.Always, path)
+		c.block(sc, n, path)
 	case e.Use != "":
 		c.use(inner, n)
 	case e.Module != "":
-		if !c.wanted(e) {
-			return nil
-		}
-		c.count++
 		c.module(inner, n)
 		c.register(sc, n)
 	default:
 		return nil // the parser said why
 	}
 	return n
+}
+
+// loop compiles a loop's list and returns the scope of its turns.
+func (c *compiler) loop(sc *scope, n *Node) *scope {
+	e := n.Entry
+	tree, elem := c.each(sc, e.Each, n.Path+".each")
+	n.Each = tree
+	if tree.reveals {
+		c.faults.Addf(e.Each.Pos, n.Path+".each", "a list to loop over cannot reveal a secret").Hint = "put the secret itself into the list, and reveal it where it is used"
+	}
+	pos := e.AsPos
+	if pos.Line == 0 {
+		pos = e.Each.Pos
+	}
+	if old, taken := sc.results[e.As]; taken {
+		c.faults.Addf(pos, n.Path+".as", "the name %q is that of a registered result", e.As).Also = []source.Pos{old}
+	}
+	return sc.with(e.As, elem, pos, n.Path+".as")
+}
+
+func (c *compiler) block(sc *scope, n *Node, path string) {
+	e := n.Entry
+	if e.Guard != nil {
+		n.Guard = c.guard(sc, e.Guard, n.Path+".guard")
+		c.guards++
+		defer func() { c.guards-- }()
+	}
+	n.Tasks = c.entries(sc, e.Tasks, path)
+	n.Rescue = c.entries(sc, e.Rescue, path)
+	n.Always = c.entries(sc, e.Always, path)
 }
 
 // condition compiles an expression that must be a bool.
@@ -281,9 +269,9 @@ func (c *compiler) condition(sc *scope, n *source.Node, path string) *Expr {
 		c.faults.Addf(n.Pos, path, "this is an expression already").Hint = "write it without ${ and }"
 		return nil
 	}
-	p, faults := sc.env.Compile(n.Text, &expr.Type{Kind: expr.Bool})
+	p, faults := sc.environment().Compile(n.Text, &expr.Type{Kind: expr.Bool})
 	for _, f := range faults {
-		c.faults.Add(expr.FaultAt(n, path, f))
+		c.faults.Add(sc.fault(n, path, f))
 	}
 	if p == nil || len(faults) > 0 {
 		return nil
@@ -294,14 +282,22 @@ func (c *compiler) condition(sc *scope, n *source.Node, path string) *Expr {
 // module compiles the arguments and the keys that go with a module.
 func (c *compiler) module(sc *scope, n *Node) {
 	e := n.Entry
-	n.Module = c.modules[e.Module]
+	if n.Module = c.modules[e.Module]; n.Module == nil {
+		c.faults.Addf(e.ModulePos, n.Path+"."+e.Module, "this program has no such module")
+		return
+	}
+	if c.count++; c.count == maxTasks+1 {
+		c.faults.Addf(e.Pos, n.Path, "with those that they use, the playbooks have more than %d tasks", maxTasks)
+	}
 	n.Args = c.args(sc, n, e.Args, e.ModulePos)
-	result := sc.with("result", mustType(n.Module.ResultType), e.Pos, n.Path)
-	n.ChangedIf = c.condition(result, e.ChangedIf, n.Path+".changed_if")
-	n.FailIf = c.condition(result, e.FailIf, n.Path+".fail_if")
 	n.IgnoreFailure = c.condition(sc, e.IgnoreFailure, n.Path+".ignore_failure")
-	if e.Retry != nil {
-		n.Until = c.condition(result, e.Retry.Until, n.Path+".retry.until")
+	if e.ChangedIf != nil || e.FailIf != nil || e.Retry != nil && e.Retry.Until != nil {
+		result := sc.with("result", mustType(n.Module.ResultType), e.Pos, n.Path)
+		n.ChangedIf = c.condition(result, e.ChangedIf, n.Path+".changed_if")
+		n.FailIf = c.condition(result, e.FailIf, n.Path+".fail_if")
+		if e.Retry != nil {
+			n.Until = c.condition(result, e.Retry.Until, n.Path+".retry.until")
+		}
 	}
 	if e.RunAs != nil {
 		n.RunAs = c.text(sc, e.RunAs, n.Path+".run_as")
@@ -332,6 +328,9 @@ func (c *compiler) register(sc *scope, n *Node) {
 	if name.Text == "" {
 		return
 	}
+	if n.Module == nil {
+		return
+	}
 	if old, ok := sc.results[name.Text]; ok {
 		c.faults.Addf(name.Pos, n.Path+".register", "%q is registered already", name.Text).Also = []source.Pos{old}
 		return
@@ -341,6 +340,7 @@ func (c *compiler) register(sc *scope, n *Node) {
 		t = &expr.Type{Kind: expr.List, Elem: t}
 	}
 	sc.results[name.Text] = name.Pos
+	delete(sc.hidden, name.Text)
 	*sc = *sc.with(name.Text, t, name.Pos, n.Path+".register")
 }
 
@@ -361,29 +361,49 @@ func (c *compiler) use(sc *scope, n *Node) {
 	if pb == nil || c.circular(n, pb) {
 		return
 	}
-	n.Use = c.playbook(pb, sc.prefix+pb.Name+"/", n.Path+"."+pb.Name+".")
+	n.Use = c.playbook(pb, c.prefix(sc, pb), n.Path+"."+pb.Name+".", sc)
 	n.With = c.with(sc, n)
 }
 
-// circular faults a playbook that uses itself, also through others.
+// prefix returns what the names of a used playbook's handlers begin with: each use
+// has its own, because their arguments may differ.
+func (c *compiler) prefix(sc *scope, pb *lang.Playbook) string {
+	name := sc.prefix + pb.Name
+	c.prefixes[name]++
+	if i := c.prefixes[name]; i > 1 {
+		name += "#" + strconv.Itoa(i)
+	}
+	return name + "/"
+}
+
+// circular faults a playbook that uses itself, also through others, and one that is
+// used too deep.
 func (c *compiler) circular(n *Node, pb *lang.Playbook) bool {
 	var chain []string
 	found := false
 	for _, outer := range c.using {
 		chain = append(chain, outer.Name)
-		found = found || outer.Digest == pb.Digest && outer.Name == pb.Name
+		found = found || outer.File == pb.File || outer.Digest == pb.Digest && outer.Name == pb.Name && pb.Digest != ""
 	}
 	if found {
 		c.faults.Addf(n.Entry.UsePos, n.Path+".use", "%q uses itself: %s", pb.Name, strings.Join(append(chain, pb.Name), " > "))
+		return true
 	}
-	return found
+	if len(c.using) > maxUses {
+		c.faults.Addf(n.Entry.UsePos, n.Path+".use", "playbooks use each other more than %d deep: %s", maxUses, strings.Join(append(chain, pb.Name), " > "))
+		return true
+	}
+	return c.count > maxTasks
 }
 
 // with compiles the params that are handed to a used playbook.
 func (c *compiler) with(sc *scope, n *Node) map[string]*Tree {
 	out := map[string]*Tree{}
 	w := n.Entry.With
-	if w != nil && w.Kind != source.Map {
+	if w == nil {
+		w = &source.Node{Kind: source.Map}
+	}
+	if w.Kind != source.Map {
 		c.faults.Addf(w.Pos, n.Path+".with", "want a mapping, got %s", w.Kind)
 		return out
 	}
@@ -391,23 +411,43 @@ func (c *compiler) with(sc *scope, n *Node) map[string]*Tree {
 	for _, p := range n.Use.params {
 		known = append(known, p.lang.Name)
 	}
-	if w != nil {
-		for _, kv := range w.Entries {
-			i := slices.Index(known, kv.Key.Text)
-			if i < 0 {
-				f := c.faults.Addf(kv.Key.Pos, n.Path+".with."+kv.Key.Text, "the playbook %q has no such parameter", n.Entry.Use)
-				f.Hint = source.DidYouMean(kv.Key.Text, known)
-				continue
-			}
-			out[kv.Key.Text] = c.value(sc, kv.Value, n.Path+".with."+kv.Key.Text, n.Use.params[i].typ)
+	for _, kv := range w.Entries {
+		path := n.Path + ".with." + kv.Key.Text
+		i := slices.Index(known, kv.Key.Text)
+		if i < 0 {
+			f := c.faults.Addf(kv.Key.Pos, path, "the playbook %q has no such parameter", n.Entry.Use)
+			f.Hint = source.DidYouMean(kv.Key.Text, known)
+			continue
 		}
+		out[kv.Key.Text] = c.given(sc, n.Use.params[i], kv.Value, path)
 	}
 	for _, p := range n.Use.params {
-		if p.lang.Required && out[p.lang.Name] == nil && (w == nil || w.Get(p.lang.Name) == nil) {
+		if p.lang.Required && out[p.lang.Name] == nil {
 			c.faults.Addf(n.Entry.UsePos, n.Path+".with."+p.lang.Name, "missing, the playbook %q requires it", n.Entry.Use).Hint = p.lang.Doc
 		}
 	}
 	return out
+}
+
+// given compiles the value of one parameter. One without expressions is looked at here.
+func (c *compiler) given(sc *scope, p *param, n *source.Node, path string) *Tree {
+	before := len(c.faults)
+	t := c.value(sc, n, path, p.typ)
+	if t.reveals {
+		c.faults.Addf(n.Pos, path, "a parameter cannot reveal a secret").Hint = "declare it as a secret, hand over the secret itself, and reveal it where it is used"
+	}
+	if len(t.texts) > 0 || len(c.faults) > before {
+		return t
+	}
+	v, faults := value(n, p.lang.Type, path)
+	if len(faults) == 0 {
+		faults = p.accept(v, n, path)
+	}
+	for _, f := range faults {
+		f.Also = append(f.Also, p.lang.Pos)
+	}
+	c.faults = append(c.faults, faults...)
+	return t
 }
 
 // verifyReads faults whatever in verify could change a host.
@@ -422,6 +462,9 @@ func (c *compiler) verifyReads(nodes []*Node) {
 		c.verifyReads(n.Tasks)
 		c.verifyReads(n.Rescue)
 		c.verifyReads(n.Always)
+		if n.Use != nil {
+			c.verifyReads(n.Use.Tasks)
+		}
 	}
 }
 

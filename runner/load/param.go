@@ -40,7 +40,7 @@ func (c *compiler) params(pb *lang.Playbook) []*param {
 		cp := &param{lang: p, typ: exprType(p.Type), secret: holdsSecret(p.Type)}
 		path := "params." + p.Name
 		if p.Check != nil {
-			sc := &scope{compiler: c, env: mustEnv(expr.Scope{"value": cp.typ})}
+			sc := &scope{compiler: c, names: expr.Scope{"value": cp.typ}}
 			cp.check = c.condition(sc, p.Check, path+".check")
 		}
 		if p.Default != nil {

@@ -49,10 +49,13 @@ func (c *compiler) hole(sc *scope, n *Node, t *Tree, v *source.Node, path string
 			return true, source.Faults{{Pos: v.Pos, Path: path, Message: err.Error()}}
 		}
 	}
-	text, faults := sc.env.CompileText(v.Text, wantType)
+	if f != nil && f.Optional && want == f.Type {
+		wantType.Optional = true
+	}
+	text, faults := sc.environment().CompileText(v.Text, wantType)
 	var out source.Faults
 	for _, fault := range faults {
-		out.Add(expr.FaultAt(v, path, fault))
+		out.Add(sc.fault(v, path, fault))
 	}
 	if len(out) > 0 {
 		return true, out
@@ -71,9 +74,18 @@ func (c *compiler) hole(sc *scope, n *Node, t *Tree, v *source.Node, path string
 	return true, nil
 }
 
-// text compiles a scalar that must give a text.
+// text compiles a scalar that must give a text that everybody may see.
 func (c *compiler) text(sc *scope, n *source.Node, path string) *Tree {
-	return c.value(sc, n, path, &expr.Type{Kind: expr.String})
+	t := c.value(sc, n, path, &expr.Type{Kind: expr.String})
+	switch {
+	case n.IsNull():
+		c.faults.Addf(n.Pos, path, "want a text, got nothing")
+	case n.Kind != source.Scalar:
+		c.faults.Addf(n.Pos, path, "want a text, got %s", n.Kind)
+	case t.reveals:
+		c.faults.Addf(n.Pos, path, "this cannot reveal a secret, because everybody sees it")
+	}
+	return t
 }
 
 // value compiles any tree whose scalars may hold expressions. want is the type of
@@ -102,9 +114,9 @@ func (c *compiler) valueInto(sc *scope, t *Tree, n *source.Node, path string, wa
 		if !strings.Contains(n.Text, "${") {
 			return
 		}
-		text, faults := sc.env.CompileText(n.Text, want)
+		text, faults := sc.environment().CompileText(n.Text, want)
 		for _, f := range faults {
-			c.faults.Add(expr.FaultAt(n, path, f))
+			c.faults.Add(sc.fault(n, path, f))
 		}
 		if len(faults) == 0 {
 			t.texts[n] = text
@@ -144,53 +156,6 @@ func (c *compiler) each(sc *scope, n *source.Node, path string) (*Tree, *expr.Ty
 	return t, t.elementType(n)
 }
 
-// elementType finds the common type of a literal list's elements: objects with
-// the keys of the first one, or scalars of one type.
-func (t *Tree) elementType(n *source.Node) *expr.Type {
-	var out *expr.Type
-	for _, item := range n.Items {
-		typ := t.literalType(item)
-		if out != nil && typ.String() != out.String() {
-			return &expr.Type{Kind: expr.Dyn}
-		}
-		out = typ
-	}
-	if out == nil {
-		return &expr.Type{Kind: expr.Dyn}
-	}
-	return out
-}
-
-func (t *Tree) literalType(n *source.Node) *expr.Type {
-	switch {
-	case n.Kind == source.List:
-		return &expr.Type{Kind: expr.List, Elem: t.elementType(n)}
-	case n.Kind == source.Map:
-		fields := map[string]*expr.Type{}
-		name := "item{"
-		for _, kv := range n.Entries {
-			fields[kv.Key.Text] = t.literalType(kv.Value)
-			name += kv.Key.Text + ":" + fields[kv.Key.Text].String() + ","
-		}
-		return &expr.Type{Kind: expr.Struct, Object: &expr.Object{Name: name + "}", Fields: fields}}
-	case t.texts[n] != nil:
-		return t.texts[n].Type()
-	case strings.Contains(n.Text, "${"):
-		return &expr.Type{Kind: expr.Dyn} // faulty
-	}
-	switch coreValue(n).(type) {
-	case nil:
-		return &expr.Type{Kind: expr.Dyn}
-	case int64:
-		return &expr.Type{Kind: expr.Int}
-	case bool:
-		return &expr.Type{Kind: expr.Bool}
-	case float64:
-		return &expr.Type{Kind: expr.Double}
-	}
-	return &expr.Type{Kind: expr.String}
-}
-
 // resolution is one evaluation of a tree.
 type resolution struct {
 	ctx     context.Context
@@ -198,31 +163,34 @@ type resolution struct {
 	secrets *SecretTable
 	texts   map[*source.Node]*expr.Text
 	path    string
-	// open are the scalars whose value is not known.
-	open    map[*source.Node]bool
-	unknown *expr.Unknown
+	// open are the scalars whose value is not known, revealed those made with one
+	// that must not be shown.
+	open     map[*source.Node]bool
+	revealed map[*source.Node]bool
+	unknown  *expr.Unknown
 }
 
 // resolve returns the tree with every expression replaced by its value. Scalars
 // that are not known stay as they are and are noted in open.
 func (t *Tree) resolve(ctx context.Context, vars expr.Vars, secrets *SecretTable) (*source.Node, *resolution, error) {
-	r := &resolution{ctx: ctx, vars: vars, secrets: secrets, texts: t.texts, path: t.path, open: map[*source.Node]bool{}}
+	r := &resolution{ctx: ctx, vars: vars, secrets: secrets, texts: t.texts, path: t.path,
+		open: map[*source.Node]bool{}, revealed: map[*source.Node]bool{}}
 	if t.node == nil {
 		return &source.Node{Kind: source.Map}, r, nil
 	}
-	n, err := r.node(t.node)
+	n, err := r.node(t.node, t.path)
 	return n, r, err
 }
 
-func (r *resolution) node(n *source.Node) (*source.Node, error) {
+func (r *resolution) node(n *source.Node, path string) (*source.Node, error) {
 	switch n.Kind {
 	case source.List:
 		out := *n
 		out.Items = make([]*source.Node, len(n.Items))
 		for i, item := range n.Items {
-			v, err := r.node(item)
+			v, err := r.node(item, "["+strconv.Itoa(i)+"]")
 			if err != nil {
-				return nil, err
+				return nil, below(path, err)
 			}
 			out.Items[i] = v
 		}
@@ -231,9 +199,9 @@ func (r *resolution) node(n *source.Node) (*source.Node, error) {
 		out := *n
 		out.Entries = make([]source.Entry, len(n.Entries))
 		for i, kv := range n.Entries {
-			v, err := r.node(kv.Value)
+			v, err := r.node(kv.Value, "."+kv.Key.Text)
 			if err != nil {
-				return nil, err
+				return nil, below(path, err)
 			}
 			out.Entries[i] = source.Entry{Key: kv.Key, Value: v}
 		}
@@ -243,37 +211,53 @@ func (r *resolution) node(n *source.Node) (*source.Node, error) {
 	if text == nil {
 		return n, nil
 	}
-	return r.scalar(n, text)
+	return r.scalar(n, path, text)
 }
 
-func (r *resolution) scalar(n *source.Node, text *expr.Text) (*source.Node, error) {
+// below puts the path of a container in front of that of a failure inside of it.
+func below(path string, err error) error {
+	var f *source.Fault
+	if errors.As(err, &f) {
+		f.Path = path + f.Path
+	}
+	return err
+}
+
+func (r *resolution) scalar(n *source.Node, path string, text *expr.Text) (*source.Node, error) {
 	v, err := text.Eval(r.ctx, r.vars)
-	if err != nil {
-		return nil, failureAt(n, r.path, err)
-	}
-	switch v := v.(type) {
-	case expr.Unknown:
-		r.open[n] = true
-		if r.unknown == nil {
-			r.unknown = &v
+	if u, ok := v.(expr.Unknown); ok && err == nil {
+		var unknown *expr.Unknown
+		if unknown, err = orFailure(u); err == nil {
+			r.open[n] = true
+			if r.unknown == nil {
+				r.unknown = unknown
+			}
+			return n, nil
 		}
-		return n, nil
-	case secret.Text:
-		id := r.secrets.add(v)
-		return source.FromValue(n.Pos, map[string]any{task.SecretKey: strconv.Itoa(id)})
 	}
-	out, err := source.FromValue(n.Pos, v)
 	if err != nil {
-		return nil, failureAt(n, r.path, err)
+		return nil, failureAt(n, path, err)
+	}
+	out, err := source.FromValue(n.Pos, r.secrets.referenced(v))
+	if err != nil {
+		return nil, failureAt(n, path, err)
 	}
 	if n.Anchor != nil {
 		out.Anchor = n.Anchor
 	}
+	if text.Reveals() {
+		r.revealed[out] = true
+	}
 	return out, nil
 }
 
-// failureAt gives the failure of an evaluation its place.
+// failureAt gives the failure of an evaluation its place, if it has none.
 func failureAt(n *source.Node, path string, err error) error {
+	var placed *source.Fault
+	if errors.As(err, &placed) {
+		placed.Path = path
+		return placed
+	}
 	var f *expr.Failure
 	if errors.As(err, &f) {
 		return &source.Fault{Pos: n.At(f.Offset), Path: path, Message: f.Message, Hint: f.Hint}
@@ -292,20 +276,31 @@ func (e *Expr) Eval(ctx context.Context, vars expr.Vars) (holds bool, unknown *e
 	}
 	switch v := v.(type) {
 	case expr.Unknown:
-		return false, &v, nil
+		if unknown, err = orFailure(v); err != nil {
+			return false, nil, failureAt(e.node, e.path, err)
+		}
+		return false, unknown, nil
 	case bool:
 		return v, nil, nil
 	}
 	return false, nil, fmt.Errorf("internal error: %s gave %T", e.path, v)
 }
 
-// SecretTable numbers the secrets that travel beside a program.
+// SecretTable numbers the secrets that travel beside a program, each once.
 type SecretTable struct {
-	list []secret.Text
+	list    []secret.Text
+	numbers map[secret.Text]int
 }
 
 func (t *SecretTable) add(s secret.Text) int {
+	if n, ok := t.numbers[s]; ok {
+		return n
+	}
+	if t.numbers == nil {
+		t.numbers = map[secret.Text]int{}
+	}
 	t.list = append(t.list, s)
+	t.numbers[s] = len(t.list)
 	return len(t.list)
 }
 
