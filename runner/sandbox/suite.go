@@ -90,7 +90,8 @@ func (st suite) sources() []source {
 }
 
 // packages are what a base has beyond the essential set: about what the smallest
-// cloud images have.
+// cloud images have. Those have Python, for cloud-init and for unattended upgrades,
+// which takes longest of all to install.
 func (st suite) packages() []string {
 	// What is essential on Ubuntu does not include apt.
 	own := []string{"debian-archive-keyring"}
@@ -100,5 +101,6 @@ func (st suite) packages() []string {
 	return append([]string{
 		"systemd-sysv", "dbus", "dbus-user-session", "libpam-systemd", "openssh-server", "sudo", "iproute2",
 		"iputils-ping", "ca-certificates", "curl", "cron", "netbase", "procps", "kmod",
+		"python3", "python3-apt", "python3-dbus", "python3-distro-info", "lsb-release", "xz-utils", "nftables",
 	}, own...)
 }
