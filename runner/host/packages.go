@@ -139,19 +139,26 @@ func (w *writer) RemovePackages(ctx context.Context, names []string, purge bool)
 	if err := w.ready(ctx); err != nil {
 		return err
 	}
-	var files []saved
+	gone := slices.Clone(names)
 	if purge {
 		actions, err := w.m.apt.SimulateRemove(ctx, names, purge, w.m.runTool)
 		if err != nil {
 			return err
 		}
-		all := slices.Clone(names)
 		for _, a := range actions {
-			all = append(all, a.Name)
+			gone = append(gone, a.Name)
 		}
-		slices.Sort(all)
-		if files, err = w.keepConffiles(slices.Compact(all)); err != nil {
-			return fmt.Errorf("cannot remove %s: %w", what, err)
+	}
+	return w.removePackages(ctx, names, gone, purge)
+}
+
+// removePackages removes packages of which it is known what goes along with them.
+func (w *writer) removePackages(ctx context.Context, names, gone []string, purge bool) (err error) {
+	var files []saved
+	if purge {
+		slices.Sort(gone)
+		if files, err = w.keepConffiles(slices.Compact(gone)); err != nil {
+			return fmt.Errorf("cannot remove %s: %w", strings.Join(names, ", "), err)
 		}
 	}
 	return w.changePackages(ctx, opDrop, names, files, func() error {

@@ -37,6 +37,7 @@ func (u *undo) packages(ctx context.Context, w *writer, e *journal.Entry) (step,
 		if err != nil {
 			return step{}, err
 		}
+		p.also = more
 		if len(more) > 0 {
 			s.refused = strings.Join(append(p.moved, "these came since and need them: "+strings.Join(more, ", ")), ", ")
 		}
@@ -67,6 +68,7 @@ func (u *undo) packagesDelta(e *journal.Entry, before packagesBefore) (d package
 // packagePlan is what is to be done to the packages of today.
 type packagePlan struct {
 	purge   []string
+	also    []string // goes along with them
 	install []task.PackageSpec
 	moved   []string // why the whole is refused
 }
@@ -132,7 +134,7 @@ func (u *undo) alsoRemoved(ctx context.Context, names []string) (more []string, 
 
 func (u *undo) packagesBack(ctx context.Context, w *writer, p *packagePlan, d packagesDelta, before packagesBefore) error {
 	if len(p.purge) > 0 {
-		if err := w.purge(ctx, p.purge); err != nil {
+		if err := w.purge(ctx, p); err != nil {
 			return err
 		}
 	}

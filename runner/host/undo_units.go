@@ -88,9 +88,10 @@ func unitAction(c task.UnitChange) string {
 
 // purge removes packages and stops the units that they leave running: not every
 // package stops its own.
-func (w *writer) purge(ctx context.Context, names []string) error {
+func (w *writer) purge(ctx context.Context, p *packagePlan) error {
+	gone := slices.Concat(p.purge, p.also)
 	if w.m.facts.Init != "systemd" {
-		return w.RemovePackages(ctx, names, true)
+		return w.removePackages(ctx, p.purge, gone, true)
 	}
 	sm, err := w.m.manager(ctx, "")
 	if err != nil {
@@ -100,7 +101,7 @@ func (w *writer) purge(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	if err := w.RemovePackages(ctx, names, true); err != nil {
+	if err := w.removePackages(ctx, p.purge, gone, true); err != nil {
 		return err
 	}
 	after, err := sm.Abandoned(ctx)
