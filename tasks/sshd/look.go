@@ -89,7 +89,7 @@ func observe(ctx context.Context, r task.Reader, p Params) (State, error) {
 	if len(diff(p, s)) == 0 {
 		return s, nil
 	}
-	if err := possible(p, s, before, after); err != nil {
+	if err := possible(p, s, after); err != nil {
 		return State{}, err
 	}
 	if !p.AllowLockout {
@@ -242,7 +242,7 @@ func (s *State) openPorts(ctx context.Context, r task.Reader, p Params) error {
 }
 
 // possible refuses what the server would not do although its files said so.
-func possible(p Params, s State, before, after *conf) error {
+func possible(p Params, s State, after *conf) error {
 	if p.State == "absent" {
 		return nil
 	}

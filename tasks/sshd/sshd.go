@@ -172,19 +172,26 @@ func numbers(list []int64) string {
 	return strings.Join(out, ", ")
 }
 
-func apply(ctx context.Context, w task.Writer, p Params, s State) error {
-	if err := room(ctx, w, s); err != nil {
-		return err
+// apply leaves the server as it was when anything goes wrong on the way.
+func apply(ctx context.Context, w task.Writer, _ Params, s State) error {
+	err := prepare(ctx, w, s)
+	if err == nil {
+		err = room(ctx, w, s)
 	}
-	for i, e := range s.look.edits {
-		if err := e.do(ctx, w); err != nil {
-			return errors.Join(err, takeBack(ctx, w, s.look.edits[:i]))
+	done := 0
+	for ; err == nil && done < len(s.look.edits); done++ {
+		if err = s.look.edits[done].do(ctx, w); err != nil {
+			break
 		}
 	}
-	if err := activate(ctx, w, s); err != nil {
-		return errors.Join(err, takeBack(ctx, w, s.look.edits), again(ctx, w, s))
+	if err == nil {
+		if err = activate(ctx, w, s); err == nil {
+			return nil
+		}
+	} else if !loose(s) {
+		return errors.Join(err, takeBack(ctx, w, s.look.edits[:done])) // the server noticed nothing
 	}
-	return nil
+	return errors.Join(err, takeBack(ctx, w, s.look.edits[:done]), again(ctx, w, s))
 }
 
 // room makes the folders that the server and its files need.

@@ -2,9 +2,9 @@ package sshd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -23,6 +23,7 @@ type units struct {
 	service   task.Unit
 	name      string // of the service
 	generator bool   // makes the socket's addresses from sshd_config
+	tied      bool   // stopping the socket stops the service
 }
 
 var generators = []string{"/usr/lib/systemd/system-generators/sshd-socket-generator", "/lib/systemd/system-generators/sshd-socket-generator"}
@@ -45,6 +46,9 @@ func ownersOf(ctx context.Context, r task.Reader) (units, error) {
 	if u.socket, err = r.Unit(ctx, task.UnitRef{Name: socketUnit}); err != nil || !u.socket.Exists {
 		return u, err
 	}
+	if u.tied, err = tied(ctx, r, u.name); err != nil {
+		return u, err
+	}
 	masked, err := r.Stat(ctx, "/etc/systemd/system-generators/sshd-socket-generator")
 	if err != nil || masked.Exists() {
 		return u, err
@@ -57,6 +61,32 @@ func ownersOf(ctx context.Context, r task.Reader) (units, error) {
 		u.generator = u.generator || info.Exists()
 	}
 	return u, nil
+}
+
+var (
+	unitDirs = []string{"/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
+	tieRule  = regexp.MustCompile(`(?m)^(Requires|BindsTo|PartOf)=.*\bssh\.socket\b`)
+)
+
+// tied reports whether the service needs the socket, by a link that enabling the
+// socket made or by its own file.
+func tied(ctx context.Context, r task.Reader, service string) (bool, error) {
+	link, err := r.Stat(ctx, path.Join(unitDir, service+".requires", socketUnit))
+	if err != nil || link.Exists() {
+		return link.Exists(), err
+	}
+	for _, dir := range unitDirs {
+		name := path.Join(dir, service)
+		info, err := r.Stat(ctx, name)
+		if err != nil {
+			return false, err
+		}
+		if info.Kind == task.KindFile {
+			data, err := r.ReadFile(ctx, name, maxConf)
+			return tieRule.Match(data), err
+		}
+	}
+	return false, nil
 }
 
 // owner names the unit that holds the port, or "" when the server does not run.
@@ -88,6 +118,37 @@ func listenOverride(port int64, six bool) []byte {
 	return []byte(b.String())
 }
 
+// loose reports whether the addresses of a socket move whose service is not tied to
+// it. Such a socket does not start while its service runs, and every login starts
+// the service.
+func loose(s State) bool {
+	return s.Unit == socketUnit && s.look.moves && !s.look.units.tied
+}
+
+// prepare closes a loose socket before its files change. The service is stopped,
+// started and stopped again so that the way back has a step that stops it: taken
+// back in reverse, that step comes after the files and before the socket.
+func prepare(ctx context.Context, w task.Writer, s State) error {
+	if !loose(s) {
+		return nil
+	}
+	u := s.look.units
+	type step struct {
+		name   string
+		action task.UnitAction
+	}
+	steps := []step{{socketUnit, task.UnitStop}, {u.name, task.UnitStart}, {u.name, task.UnitStop}}
+	if active(u.service) {
+		steps = append([]step{{u.name, task.UnitStop}}, steps...)
+	}
+	for _, st := range steps {
+		if err := w.SetUnit(ctx, task.UnitRef{Name: st.name}, task.UnitChange{Action: st.action}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // activate makes the server use its files. A restart ends no connection: each has a
 // process of its own.
 func activate(ctx context.Context, w task.Writer, s State) error {
@@ -96,7 +157,14 @@ func activate(ctx context.Context, w task.Writer, s State) error {
 	case s.Unit == "":
 		return nil // it reads them when it starts
 	case s.Unit == socketUnit && s.look.moves:
-		return restartSocket(ctx, w, u)
+		if err := w.ReloadUnits(ctx, ""); err != nil {
+			return err
+		}
+		action := task.UnitRestart
+		if loose(s) {
+			action = task.UnitStart
+		}
+		return w.SetUnit(ctx, task.UnitRef{Name: socketUnit}, task.UnitChange{Action: action})
 	case active(u.service):
 		action := task.UnitReload
 		if s.look.moves {
@@ -105,28 +173,6 @@ func activate(ctx context.Context, w task.Writer, s State) error {
 		return w.SetUnit(ctx, task.UnitRef{Name: u.name}, task.UnitChange{Action: action})
 	}
 	return nil
-}
-
-// restartSocket opens the new addresses. Where the service is not tied to the socket
-// it goes on with the old ones, or keeps the socket from starting: then it must go
-// first, and the next connection starts it again.
-func restartSocket(ctx context.Context, w task.Writer, u units) error {
-	if err := w.ReloadUnits(ctx, ""); err != nil {
-		return err
-	}
-	restart := func() error {
-		return w.SetUnit(ctx, task.UnitRef{Name: socketUnit}, task.UnitChange{Action: task.UnitRestart})
-	}
-	err := restart()
-	service := task.UnitRef{Name: u.name}
-	now, lerr := w.Unit(ctx, service)
-	if lerr != nil || !active(now) || err == nil && now.MainPID != u.service.MainPID {
-		return errors.Join(err, lerr)
-	}
-	if serr := w.SetUnit(ctx, service, task.UnitChange{Action: task.UnitStop}); serr != nil {
-		return errors.Join(err, serr)
-	}
-	return restart()
 }
 
 // again activates the files that were put back after a failure.
