@@ -76,14 +76,10 @@ func (s *server) takesBack(st *wire.Step, secrets map[int]secret.Text) error {
 	if err != nil {
 		return err
 	}
-	if b.Reversible {
-		return nil
+	if why := irreversible(m, b, st); why != "" {
+		return fmt.Errorf("cannot be guarded: %s", why)
 	}
-	why := m.Irreversible
-	if why == "" {
-		why = "it has no undo"
-	}
-	return fmt.Errorf("cannot be guarded: %s", why)
+	return nil
 }
 
 // arm makes the host take the change back by itself unless it is confirmed. It is

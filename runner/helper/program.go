@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"slices"
 	"time"
 
 	"holdfast/runner/journal"
@@ -18,8 +16,8 @@ func now() time.Time { return time.Now().UTC() }
 // program runs the steps in order and answers with Done. A failure ends the
 // steps; queued handlers run all the same when the program says so.
 func (s *server) program(ctx context.Context, p *wire.Program, secrets map[int]secret.Text) error {
-	for _, h := range p.Handlers {
-		s.define(handlerDef{Handler: h, secrets: secrets})
+	if err := s.learn(p.Handlers, secrets); err != nil {
+		return s.refuse(err.Error())
 	}
 	for _, name := range p.Queue {
 		if err := s.enqueue(name); err != nil {
@@ -63,7 +61,7 @@ func (s *server) program(ctx context.Context, p *wire.Program, secrets map[int]s
 			return err
 		}
 	}
-	done.Pending = slices.Clone(s.queue)
+	done.Pending = s.pending()
 	done.Armed = s.rest()
 	if s.ended(ctx) {
 		done.Cancelled = true
@@ -106,110 +104,12 @@ func (s *server) finish(outcome string) error {
 	return err
 }
 
-// define makes a handler known. A definition of this run replaces what an earlier
-// run left.
-func (s *server) define(def handlerDef) {
-	if _, ok := s.defs[def.Name]; !ok {
-		s.order = append(s.order, def.Name)
-	} else if def.pending == "" {
-		// The order of this run's definitions counts, not that of the host's memory.
-		s.order = append(slices.DeleteFunc(s.order, func(n string) bool { return n == def.Name }), def.Name)
-	}
-	s.defs[def.Name] = def
-}
-
-// enqueue makes a handler a durable to-do of the host.
-func (s *server) enqueue(name string) error {
-	if slices.Contains(s.queue, name) {
-		return nil
-	}
-	def, ok := s.defs[name]
-	if !ok {
-		return fmt.Errorf("the handler %q did not come along", name)
-	}
-	if s.hello.Mode == "apply" {
-		steps, err := json.Marshal(def.Steps)
-		if err != nil {
-			return err
-		}
-		if err := s.store.AddPending(journal.Handler{Name: name, Run: s.hello.Run, Playbook: s.hello.Playbook, Steps: steps}); err != nil {
-			return err
-		}
-	}
-	s.queue = append(s.queue, name)
-	return nil
-}
-
-func (s *server) dequeue(name string) error {
-	s.queue = slices.DeleteFunc(s.queue, func(n string) bool { return n == name })
-	if s.hello.Mode != "apply" {
-		return nil
-	}
-	return s.forget(name)
-}
-
-// forget takes a handler off the host's to-do, whichever playbook put it there.
-func (s *server) forget(name string) error {
-	pending, err := s.store.Pending()
-	if err != nil {
-		return err
-	}
-	for _, h := range pending {
-		if h.Name == name {
-			if err := s.store.DonePending(h.Playbook, name); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// flush runs the queued handlers in the order of their definition. One that fails
-// stays to be done by the next run and does not keep the others from running.
-func (s *server) flush(ctx context.Context, done *wire.Done) error {
-	for _, name := range slices.Clone(s.order) {
-		if !slices.Contains(s.queue, name) {
-			continue
-		}
-		if s.ended(ctx) {
-			done.Cancelled = true
-			return nil
-		}
-		ok, failed, err := s.handler(ctx, s.defs[name])
-		if err != nil {
-			return err
-		}
-		if !ok {
-			s.failed = true
-			if done.Failed == 0 {
-				done.Failed = failed
-			}
-			continue
-		}
-		if err := s.dequeue(name); err != nil {
-			return s.refuse(err.Error())
-		}
-	}
-	return nil
-}
-
-func (s *server) handler(ctx context.Context, def handlerDef) (ok bool, failed int, err error) {
-	for i := range def.Steps {
-		ok, err := s.step(ctx, &def.Steps[i], def.Name, def.secrets)
-		if err != nil || !ok {
-			return false, def.Steps[i].N, err
-		}
-	}
-	return true, 0, nil
-}
-
-// begin opens the journal at the first change of the run, and notes the handlers
-// in it, so that taking the run back can notify them again.
+// begin opens the journal at the first change of the run.
 func (s *server) begin() error {
 	if s.journal != nil {
 		return nil
 	}
-	if s.store == nil {
+	if s.store == nil || !s.writes() {
 		return errors.New("internal error: a change in a run that only reads")
 	}
 	j, err := s.store.Begin(journal.RunInfo{ID: s.hello.Run, Playbook: s.hello.Playbook, Version: s.hello.Version,
@@ -219,23 +119,35 @@ func (s *server) begin() error {
 	}
 	s.journal = j
 	var defs []wire.Handler
-	for _, name := range s.order {
-		defs = append(defs, s.defs[name].Handler)
+	for _, key := range s.order {
+		if def := s.defs[key]; def.pending == "" {
+			defs = append(defs, def.Handler)
+		}
 	}
+	return s.noteHandlers(defs)
+}
+
+// noteHandlers notes handlers in the journal, so that taking the run back can notify
+// them again.
+func (s *server) noteHandlers(defs []wire.Handler) error {
 	if len(defs) == 0 {
 		return nil
 	}
-	args, err := json.Marshal(defs)
+	kept := make([]wire.Handler, len(defs))
+	for i, def := range defs {
+		kept[i] = wire.Handler{Name: def.Name, Steps: keepable(def.Steps)}
+	}
+	args, err := json.Marshal(kept)
 	if err != nil {
 		return err
 	}
-	t, err := j.Task(journal.TaskInfo{Module: handlersRecord, Args: args})
+	t, err := s.journal.Task(journal.TaskInfo{Module: handlersRecord, Args: args})
 	if err != nil {
 		return err
 	}
 	return t.Finish(journal.TaskEnd{Status: "noted"})
 }
 
-// handlersRecord is the module name of the journal's task that holds the
+// handlersRecord is the module name of the journal's tasks that hold the
 // definitions of the run's handlers.
 const handlersRecord = "handlers"

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -45,12 +46,14 @@ func Serve(ctx context.Context, opts Options) error {
 	if err != nil {
 		return err
 	}
+	defer machine.Close() //nolint:errcheck // nothing more is asked of the managers
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := &server{
 		opts: opts, stream: wire.NewStream(opts.In, opts.Out), machine: machine, modules: map[string]*task.Module{},
-		work: make(chan job), stop: make(chan struct{}), cancelNow: cancel, blobs: newMailbox(), defs: map[string]handlerDef{},
+		work: make(chan job, 4), stop: make(chan struct{}), cancelNow: cancel, blobs: newMailbox(), defs: map[string]handlerDef{},
 	}
+	defer s.steady()()
 	for _, m := range opts.Modules {
 		s.modules[m.Name] = m
 	}
@@ -87,10 +90,11 @@ type server struct {
 	memory  *memory          // in an ask: what the last one was answered with
 	cover   *cover           // of a guard
 
-	queue []string // handlers to run, in the order of their notification
-	defs  map[string]handlerDef
-	order []string // names of defs in order of definition
-	left  int      // steps of handlers that earlier runs left
+	queue   []string // keys of the handlers to run, in the order of their notification
+	defs    map[string]handlerDef
+	order   []string // keys of defs in order of definition
+	left    int      // steps of handlers that earlier runs left
+	chatter chatter
 
 	work      chan job
 	stopOnce  sync.Once
@@ -101,17 +105,13 @@ type server struct {
 	secrets   map[int]secret.Text // came before the next message
 }
 
+// modes are what a talk may be for.
+var modes = []string{"plan", "apply", "verify", "undo", "facts", "guard", modeAsk}
+
 // job is a message that starts work, with the secrets that came along.
 type job struct {
 	message *wire.Message
 	secrets map[int]secret.Text
-}
-
-// handlerDef is a handler with the secrets its steps refer to.
-type handlerDef struct {
-	wire.Handler
-	secrets map[int]secret.Text
-	pending string // the run that left it, when it comes from the host's memory
 }
 
 // read takes frames in until the input ends.
@@ -204,7 +204,11 @@ func (s *server) takeMessage(payload []byte) error {
 		secrets := s.secrets
 		s.secrets = nil
 		s.mu.Unlock()
-		s.work <- job{m, secrets}
+		select {
+		case s.work <- job{m, secrets}:
+		default:
+			return wire.Violationf("too much was asked for at a time")
+		}
 	}
 	return nil
 }
@@ -259,12 +263,15 @@ func (s *server) welcome(ctx context.Context, h *wire.Hello) error {
 	if h.Min > wire.MaxProtocol || h.Max < wire.MinProtocol {
 		return s.refuse(fmt.Sprintf("this helper speaks protocol %d to %d", wire.MinProtocol, wire.MaxProtocol))
 	}
+	if !slices.Contains(modes, h.Mode) {
+		return s.refuse(fmt.Sprintf("this helper does not know the mode %.40q", h.Mode))
+	}
 	w := &wire.Welcome{Min: wire.MinProtocol, Max: wire.MaxProtocol, Build: s.opts.Build,
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, Facts: s.machine.Facts()}
 	if err := s.openStore(); err != nil {
 		return s.refuse(err.Error())
 	}
-	if s.writes() {
+	if s.store != nil && s.writes() {
 		if err := s.takeLock(); err != nil {
 			return err
 		}
@@ -286,7 +293,8 @@ func (s *server) welcome(ctx context.Context, h *wire.Hello) error {
 	return s.stream.Send(&wire.Message{Welcome: w})
 }
 
-// openStore opens the host's memory. A run that only reads does not make one.
+// openStore opens the host's memory. Only a run that changes something makes one; to
+// take back what was never done needs none.
 func (s *server) openStore() error {
 	dir := s.opts.StateDir
 	if dir == "" {
@@ -299,7 +307,7 @@ func (s *server) openStore() error {
 			dir = filepath.Join(home, ".local/state/holdfast")
 		}
 	}
-	if _, err := os.Stat(dir); !s.writes() && errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(dir); s.hello.Mode != "apply" && errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	open := journal.Open
@@ -338,27 +346,18 @@ func (s *server) recall(ctx context.Context, w *wire.Welcome) error {
 	}
 	for _, h := range pending {
 		w.Pending = append(w.Pending, wire.PendingHandler{Name: h.Name, Run: h.Run})
-		if s.hello.Mode != "apply" {
+		if s.hello.Mode != "apply" && s.hello.Mode != "plan" {
 			continue
 		}
-		def := handlerDef{pending: h.Run}
-		def.Name = h.Name
-		if err := json.Unmarshal(h.Steps, &def.Steps); err != nil {
-			return fmt.Errorf("cannot read the pending handler %q: %w", h.Name, err)
+		if err := s.remember(h); err != nil {
+			return err
 		}
-		for i := range def.Steps {
-			s.left++
-			def.Steps[i].N = leftBase + s.left
-		}
-		s.define(def)
-		s.queue = append(s.queue, h.Name)
 	}
 	switch s.hello.Mode {
 	case "apply":
-		if err := s.catchUp(ctx); err != nil {
-			return err
+		if err := errors.Join(s.catchUp(ctx), s.sweep()); err != nil {
+			w.Warnings = append(w.Warnings, wire.Warning{Message: err.Error(), Hint: "the rest of the host's memory is well, and the run goes on"})
 		}
-		return s.sweep()
 	case "undo":
 		// A host whose disk is full must be able to go back all the same.
 		_ = s.catchUp(ctx)
@@ -374,17 +373,19 @@ func (s *server) sweep() error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, info := range infos {
 		if info.Status != "" {
 			continue
 		}
 		rec, err := s.store.Load(info.ID)
 		if err != nil {
-			return err
+			errs = append(errs, err)
+			continue
 		}
 		s.machine.Sweep(rec)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (s *server) release() {
@@ -401,9 +402,6 @@ func (s *server) release() {
 		s.lock = nil
 	}
 }
-
-// leftBase is where the numbers of such steps begin, beyond those of any program.
-const leftBase = 1_000_000
 
 // node reads a step's arguments.
 func node(args json.RawMessage) (*source.Node, error) {

@@ -19,7 +19,7 @@ import (
 func (s *server) step(ctx context.Context, st *wire.Step, handler string, secrets map[int]secret.Text) (ok bool, err error) {
 	began := time.Now()
 	started := &wire.Started{N: st.N, Handler: handler}
-	if st.N > leftBase {
+	if st.N > wire.Left {
 		started.Name, started.Module = st.Name, st.Module
 	}
 	if err := s.stream.Send(&wire.Message{Started: started}); err != nil {
@@ -27,8 +27,9 @@ func (s *server) step(ctx context.Context, st *wire.Step, handler string, secret
 	}
 	r := &wire.Result{}
 	for attempt := 1; ; attempt++ {
-		r = &wire.Result{Attempts: attempt}
+		r = &wire.Result{Attempts: attempt, Queued: r.Queued}
 		s.attempt(ctx, st, secrets, r)
+		s.chatter.hush()
 		if r.Status != "failed" || attempt > st.Retries || !s.pause(ctx, st.Delay) {
 			break
 		}
@@ -44,7 +45,7 @@ func (s *server) step(ctx context.Context, st *wire.Step, handler string, secret
 	if r.Status == "failed" && st.Ignore {
 		r.Status = "ignored"
 	}
-	if err := s.stream.Send(&wire.Message{Result: r}); err != nil {
+	if err := s.report(r); err != nil {
 		return false, err
 	}
 	return r.Status != "failed", nil
@@ -71,9 +72,11 @@ func hide(r *wire.Result) {
 	}
 	r.Output = ""
 	if r.Error != "" {
-		r.Error = "failed; the message is withheld because the task reveals a secret"
+		r.Error = hiddenError
 	}
 }
+
+const hiddenError = "failed; the message is withheld because the task reveals a secret"
 
 // attempt runs the step once and fills in the result.
 func (s *server) attempt(ctx context.Context, st *wire.Step, secrets map[int]secret.Text, r *wire.Result) {
@@ -115,16 +118,24 @@ func (s *server) run(ctx context.Context, st *wire.Step, secrets map[int]secret.
 		return err
 	}
 	r.Resource = b.Resource
-	if !b.Reversible {
-		r.Irreversible = m.Irreversible
-		if r.Irreversible == "" {
-			r.Irreversible = "it has no undo"
-		}
-	}
+	r.Irreversible = irreversible(m, b, st)
 	if m.Action {
 		return s.action(ctx, st, m, b, r)
 	}
 	return s.state(ctx, st, b, r)
+}
+
+// irreversible says why a step cannot be taken back, or nothing.
+func irreversible(m *task.Module, b *task.Bound, st *wire.Step) string {
+	switch {
+	case !b.Reversible && m.Irreversible != "":
+		return m.Irreversible
+	case !b.Reversible:
+		return "it has no undo"
+	case b.Undo != nil && st.Hidden:
+		return "its arguments reveal a secret, which is not kept on the host"
+	}
+	return ""
 }
 
 // state brings a resource into its state, or says what that would change.
@@ -154,7 +165,7 @@ func (s *server) state(ctx context.Context, st *wire.Step, b *task.Bound, r *wir
 	if err == nil {
 		after, err = s.settle(ctx, b, reader)
 	}
-	if err := s.leave(ctx, jt, r, state, err); err != nil {
+	if err := s.leave(ctx, st, jt, r, state, err); err != nil {
 		return err
 	}
 	return s.register(st, r, after)
@@ -189,21 +200,17 @@ func (s *server) enter(ctx context.Context, st *wire.Step, b *task.Bound, r *wir
 			return nil, err
 		}
 	}
-	for _, name := range st.Notify {
-		before := len(s.queue)
-		if err := s.enqueue(name); err != nil {
-			return nil, err
-		}
-		if len(s.queue) > before {
-			r.Queued = append(r.Queued, name)
-		}
+	queued, err := s.queueAll(st.Notify)
+	r.Queued = append(r.Queued, queued...)
+	if err != nil {
+		return nil, err
 	}
 	return s.journal.Task(journal.TaskInfo{Step: st.N, Path: st.Path, Name: st.Name, Module: st.Module,
-		Resource: b.Resource, RunAs: st.RunAs, Args: st.Args, Notify: st.Notify})
+		Resource: b.Resource, RunAs: st.RunAs, Args: keepArgs(st), Notify: st.Notify})
 }
 
 // leave notes how the task ended and what it did, and sets the result's status.
-func (s *server) leave(ctx context.Context, jt *journal.Task, r *wire.Result, state any, err error) error {
+func (s *server) leave(ctx context.Context, st *wire.Step, jt *journal.Task, r *wire.Result, state any, err error) error {
 	end := journal.TaskEnd{Status: "changed", Changed: true}
 	if err != nil {
 		end.Status, end.Error = "failed", s.redactor.String(err.Error())
@@ -212,8 +219,14 @@ func (s *server) leave(ctx context.Context, jt *journal.Task, r *wire.Result, st
 	if merr != nil {
 		return errors.Join(err, fmt.Errorf("internal error: cannot save the state: %w", merr))
 	}
-	// A program may print the secret that it was given.
-	end.State = []byte(s.redactor.String(string(saved)))
+	// A program may print the secret that it was given; one like "1234" may also be
+	// where it breaks the state, which is worth less than the secret.
+	if end.State = []byte(s.redactor.String(string(saved))); st.Hidden || !json.Valid(end.State) {
+		end.State = nil
+	}
+	if st.Hidden && err != nil {
+		end.Error = hiddenError
+	}
 	if ferr := jt.Finish(end); ferr != nil {
 		return errors.Join(err, ferr)
 	}
@@ -253,16 +266,9 @@ func (s *server) predict(ctx context.Context, st *wire.Step, b *task.Bound, r *w
 
 // foresee queues, in a plan, the handlers that the step would notify.
 func (s *server) foresee(st *wire.Step, r *wire.Result) error {
-	for _, name := range st.Notify {
-		before := len(s.queue)
-		if err := s.enqueue(name); err != nil {
-			return err
-		}
-		if len(s.queue) > before {
-			r.Queued = append(r.Queued, name)
-		}
-	}
-	return nil
+	queued, err := s.queueAll(st.Notify)
+	r.Queued = append(r.Queued, queued...)
+	return err
 }
 
 // action runs what is not a state.
@@ -302,7 +308,7 @@ func (s *server) action(ctx context.Context, st *wire.Step, m *task.Module, b *t
 		return err
 	}
 	result, changed, err := b.Run(ctx, s.writer(st, jt))
-	if err := s.leave(ctx, jt, r, result, err); err != nil {
+	if err := s.leave(ctx, st, jt, r, result, err); err != nil {
 		return err
 	}
 	if !changed {
@@ -397,9 +403,7 @@ func summary(changes []task.Change) string {
 
 func (s *server) session(st *wire.Step, jt *journal.Task) host.Session {
 	return host.Session{Task: jt, Journal: s.journal, RunAs: st.RunAs, Blobs: s.blob,
-		Progress: func(text string) {
-			_ = s.stream.Send(&wire.Message{Progress: &wire.Progress{N: st.N, Message: text}})
-		},
+		Progress: s.progress(st),
 		Fence: func() error {
 			if s.lock == nil {
 				return nil

@@ -3,6 +3,7 @@ package helper
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -35,45 +36,97 @@ func (s *server) runs() ([]wire.Run, error) {
 
 // undo takes back a run and reports each resource. Handlers that the run's tasks
 // notified are run again where something was taken back: the old file is there, and
-// its service must read it.
+// its service must read it. They are the host's to-do meanwhile, so that they run even
+// if this run dies.
 func (s *server) undo(ctx context.Context, u *wire.Undo) error {
+	if s.hello.Mode != "undo" {
+		return s.refuse("a talk of another kind cannot take a run back")
+	}
+	if s.store == nil {
+		return s.refuse("this host remembers no run")
+	}
 	rec, err := s.store.Load(u.Run)
 	if err != nil {
 		return s.refuse(err.Error())
 	}
 	opts := host.UndoOptions{Only: u.Only, Plan: u.Plan, Force: u.Force, Fence: s.lock.Check,
-		Progress: func(text string) { _ = s.stream.Send(&wire.Message{Progress: &wire.Progress{Message: text}}) },
-		Command:  s.undoCommand, HasCommand: s.hasUndo}
-	if !u.Plan {
-		info := rec.RunInfo
-		s.journal, err = s.store.Begin(journal.RunInfo{ID: s.hello.Run, Playbook: info.Playbook, Version: info.Version, Command: s.hello.Command,
-			Started: now(), Controller: s.hello.Controller, User: s.hello.User, UndoOf: info.ID})
-		if err != nil {
-			return s.refuse(err.Error())
-		}
-		opts.Into = s.journal
+		Progress: s.progress(&wire.Step{}), Command: s.undoCommand, HasCommand: s.hasUndo}
+	if u.Plan {
+		results, err := s.machine.Undo(ctx, rec, opts)
+		return errors.Join(s.undone(results), s.concluded(ctx, err))
 	}
+	info := rec.RunInfo
+	s.journal, err = s.store.Begin(journal.RunInfo{ID: s.hello.Run, Playbook: info.Playbook, Version: info.Version, Command: s.hello.Command,
+		Started: now(), Controller: s.hello.Controller, User: s.hello.User, UndoOf: info.ID})
+	if err != nil {
+		return s.refuse(err.Error())
+	}
+	opts.Into = s.journal
+	owed := s.oweAll(rec)
 	results, err := s.machine.Undo(ctx, rec, opts)
-	if !u.Plan {
-		if nerr := s.noteRun(ctx, s.hello.Run, 0, false); nerr != nil {
-			_ = s.stream.Send(&wire.Message{Warning: &wire.Warning{Message: "cannot note what was taken back: " + nerr.Error()}})
-		}
+	s.chatter.hush()
+	if nerr := s.noteRun(ctx, s.hello.Run, 0, false); nerr != nil {
+		_ = s.warn("cannot note what was taken back: "+nerr.Error(), "")
 	}
+	// Whoever listens may be gone; what remains is to be done all the same.
+	serr := s.undone(results)
+	left := s.renotify(ctx, rec, results)
+	s.settleDebts(rec, owed, left)
+	s.conclude(results, err)
+	return errors.Join(serr, s.concluded(ctx, err))
+}
+
+// undone reports what became of each resource.
+func (s *server) undone(results []host.UndoResult) error {
 	for _, r := range results {
-		if err := s.stream.Send(&wire.Message{Undone: &wire.Undone{Resource: r.Resource, Task: r.Task, Action: r.Action, Status: r.Status, Message: r.Message}}); err != nil {
+		m := &wire.Undone{Resource: cut(r.Resource, maxNamed), Task: cut(r.Task, maxNamed), Action: cut(r.Action, maxShown), Status: r.Status, Message: cut(r.Message, maxShown)}
+		if err := s.stream.Send(&wire.Message{Undone: m}); err != nil {
 			return err
 		}
 	}
-	done := &wire.Done{}
+	return nil
+}
+
+// concluded ends the talk about an undo.
+func (s *server) concluded(ctx context.Context, err error) error {
+	done := &wire.Done{Cancelled: s.ended(ctx)}
 	if err != nil {
-		done.Error = err.Error()
+		done.Error = cut(err.Error(), maxShown)
 	}
-	if !u.Plan {
-		s.renotify(ctx, rec, results)
-		s.conclude(results, err)
-	}
-	done.Cancelled = s.ended(ctx)
 	return s.stream.Send(&wire.Message{Done: done})
+}
+
+// oweAll puts the handlers that a run notified on the host's to-do before anything is
+// taken back, and returns those that were not on it. A host whose disk is full must be
+// able to go back, so that this is not to be had is no reason to stop.
+func (s *server) oweAll(rec *journal.Record) (owed []string) {
+	before, err := s.store.Pending()
+	if err != nil {
+		return nil
+	}
+	for _, def := range notified(rec, func(*journal.TaskRecord) bool { return true }) {
+		if slices.ContainsFunc(before, func(h journal.Handler) bool { return h.Name == def.Name && h.Playbook == rec.Playbook }) {
+			continue
+		}
+		if err := s.owe(def, rec.Playbook); err != nil {
+			_ = s.warn(fmt.Sprintf("cannot note that the handler %q is to be run again: %s", def.Name, err), "")
+			return owed
+		}
+		owed = append(owed, def.Name)
+	}
+	return owed
+}
+
+// settleDebts takes off the to-do what oweAll put there, except what is left to do.
+func (s *server) settleDebts(rec *journal.Record, owed, left []string) {
+	for _, name := range owed {
+		if slices.Contains(left, name) {
+			continue
+		}
+		if err := s.store.DonePending(rec.Playbook, name); err != nil {
+			_ = s.warn(err.Error(), "")
+		}
+	}
 }
 
 // conclude closes the undo's own journal.
@@ -89,7 +142,7 @@ func (s *server) conclude(results []host.UndoResult, err error) {
 		outcome = "interrupted"
 	}
 	if err := s.finish(outcome); err != nil {
-		_ = s.stream.Send(&wire.Message{Warning: &wire.Warning{Message: err.Error()}})
+		_ = s.warn(err.Error(), "")
 	}
 }
 
@@ -137,40 +190,65 @@ func (s *server) undoCommand(ctx context.Context, t *journal.TaskRecord) error {
 	return err
 }
 
-// renotify runs the handlers of the tasks that were taken back. One that fails is a
-// warning: its service may be gone with what was taken back.
-func (s *server) renotify(ctx context.Context, rec *journal.Record, results []host.UndoResult) {
-	touched := map[string]bool{}
-	for _, r := range results {
-		if r.Status == "undone" {
-			touched[r.Task] = true
-		}
-	}
+// notified returns the handlers that the tasks of a run notified, of those tasks that
+// count, in the order of their definition.
+func notified(rec *journal.Record, counts func(*journal.TaskRecord) bool) (out []wire.Handler) {
 	wanted := map[string]bool{}
-	var defs []wire.Handler
 	for _, t := range rec.Tasks {
-		if t.Module == handlersRecord {
-			if err := json.Unmarshal(t.Args, &defs); err != nil {
-				return
-			}
-		}
 		for _, name := range t.Notify {
-			if touched[t.Name] {
-				wanted[name] = true
-			}
+			wanted[name] = wanted[name] || counts(t)
 		}
 	}
-	for _, def := range defs {
-		if !wanted[def.Name] || s.ended(ctx) {
+	for _, t := range rec.Tasks {
+		var defs []wire.Handler
+		if t.Module != handlersRecord || json.Unmarshal(t.Args, &defs) != nil {
 			continue
 		}
-		for i := range def.Steps {
-			if why := s.again(ctx, &def.Steps[i]); why != "" {
-				_ = s.stream.Send(&wire.Message{Warning: &wire.Warning{Message: fmt.Sprintf("the handler %q did not run again: %s", def.Name, why)}})
-				break
+		for _, def := range defs {
+			if wanted[def.Name] {
+				out = append(out, def)
+				wanted[def.Name] = false // a later definition would be of the same handler
 			}
 		}
 	}
+	return out
+}
+
+// renotify runs the handlers of the tasks that were taken back and returns the names
+// of those that it did not come to. One that fails is a warning: its service may be
+// gone with what was taken back.
+func (s *server) renotify(ctx context.Context, rec *journal.Record, results []host.UndoResult) (left []string) {
+	touched := map[string]bool{}
+	for _, r := range results {
+		if r.Status == host.Undone {
+			touched[r.Resource] = true
+		}
+	}
+	defs := notified(rec, func(t *journal.TaskRecord) bool {
+		return slices.ContainsFunc(t.Entries, func(e *journal.Entry) bool { return touched[e.Resource] })
+	})
+	for _, def := range defs {
+		if s.ended(ctx) {
+			left = append(left, def.Name)
+			continue
+		}
+		if why := s.runAgain(ctx, def); why != "" {
+			_ = s.warn(fmt.Sprintf("the handler %q did not run again: %s", def.Name, why), "")
+		}
+	}
+	return left
+}
+
+func (s *server) runAgain(ctx context.Context, def wire.Handler) (why string) {
+	if needsSecrets(def.Steps) {
+		return "it needs secrets, which are not kept on the host"
+	}
+	for i := range def.Steps {
+		if why := s.again(ctx, &def.Steps[i]); why != "" {
+			return why
+		}
+	}
+	return ""
 }
 
 // again runs one step of a handler without reporting it as a task.
