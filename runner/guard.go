@@ -89,7 +89,7 @@ func (h *hostRun) guarded(ctx context.Context, n *load.Node, sc *load.Scope) err
 		err = errors.New("the paths of a guard must be known before it begins")
 	}
 	if err != nil {
-		return h.fault(n, err)
+		return h.fault(ctx, visit{node: n, sc: sc, outer: sc}, err)
 	}
 	var paths []Path
 	for _, v := range via {

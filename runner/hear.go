@@ -3,26 +3,64 @@ package runner
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"holdfast/runner/event"
 	"holdfast/runner/expr"
+	"holdfast/runner/remote"
 	"holdfast/runner/wire"
-	"holdfast/tasks/task"
 )
+
+// exchange ships a program and takes in what the host says until it is done.
+func (h *hostRun) exchange(ctx context.Context, p *wire.Program) (*wire.Done, error) {
+	ctx, h.hangUp = context.WithCancel(ctx)
+	defer h.hangUp()
+	done, err := h.session.Run(ctx, remote.Work{Program: p, Secrets: h.secrets.All(), Blob: h.bound.Content, Each: h.hear, Interrupt: h.run.opts.Stop})
+	if h.violation != nil {
+		err = h.violation
+	}
+	if err == nil {
+		err = h.checkDone(p, done)
+	}
+	if err != nil {
+		h.waiting = nil
+		return nil, err
+	}
+	if m := h.meta[done.Failed]; done.Cancelled || done.Failed != 0 && (m == nil || m.task.Handler == "") {
+		h.waiting = nil // what came behind was not reached
+	}
+	h.passed(0)
+	return done, nil
+}
+
+// checkDone holds the host to its program: every step has an outcome unless the host
+// stopped before it.
+func (h *hostRun) checkDone(p *wire.Program, done *wire.Done) error {
+	if done.ID != p.ID {
+		return wire.Violationf("program %d was answered as %d", p.ID, done.ID)
+	}
+	if done.Failed != 0 || done.Cancelled || done.Error != "" {
+		return nil
+	}
+	for i := range p.Steps {
+		m := h.meta[p.Steps[i].N]
+		if m.status == "" && (m.ended == nil || m.held.N != p.Steps[i].N) {
+			return wire.Violationf("the host did not say how step %d ended", p.Steps[i].N)
+		}
+	}
+	return nil
+}
 
 // hear takes in what a helper says while a program runs. Its texts come from a host
 // that is not trusted, so they are cleaned before anybody sees them.
 func (h *hostRun) hear(m *wire.Message) {
 	name := h.host.Name
 	switch {
+	case h.violation != nil:
 	case m.Started != nil:
-		meta := h.known(m.Started)
-		t := meta.task
-		t.Handler = m.Started.Handler
-		h.run.emit(name, event.Event{TaskStarted: &event.TaskStarted{Task: t}})
+		h.started(m.Started)
 	case m.Progress != nil:
 		var t event.Task
 		if meta := h.meta[m.Progress.N]; meta != nil {
@@ -40,6 +78,21 @@ func (h *hostRun) hear(m *wire.Message) {
 	}
 }
 
+func (h *hostRun) started(s *wire.Started) {
+	meta := h.known(s)
+	if meta == nil || meta.again {
+		return
+	}
+	t := meta.task
+	if t.Handler == "" {
+		h.passed(s.N)
+	} else {
+		h.passed(0)
+	}
+	h.open = meta
+	h.run.emit(h.host.Name, event.Event{TaskStarted: &event.TaskStarted{Task: t}})
+}
+
 func (h *hostRun) count(status string) {
 	switch status {
 	case "undone":
@@ -55,11 +108,30 @@ func (h *hostRun) count(status string) {
 	}
 }
 
+// maxProgress is how much of a report of progress is passed on. More than a line
+// is nothing that a person reads while it changes.
+const maxProgress = 300
+
+func clip(s string) string {
+	if len(s) <= maxProgress {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxProgress], "") + "…"
+}
+
+// maxLeft bounds the steps of handlers that earlier runs left on one host.
+const maxLeft = 10_000
+
 // known returns what is known of a step. Steps of handlers that an earlier run left
 // are known by what the host says of them.
 func (h *hostRun) known(s *wire.Started) *stepMeta {
 	if meta := h.meta[s.N]; meta != nil {
 		return meta
+	}
+	if h.left++; h.left > maxLeft {
+		h.violation = wire.Violationf("the host claims more than %d steps of handlers that earlier runs left", maxLeft)
+		h.hangUp()
+		return nil
 	}
 	meta := &stepMeta{task: event.Task{Step: s.N, Name: Clean(s.Name), Module: Clean(s.Module), Path: "handlers", Handler: Clean(s.Handler)}}
 	h.meta[s.N] = meta
@@ -71,23 +143,44 @@ func (h *hostRun) result(r *wire.Result) {
 	f := &event.TaskFinished{Task: meta.task, Status: event.Status(r.Status), Changes: cleanChanges(r.Changes), Reason: Clean(r.Reason),
 		Error: CleanText(r.Error), Hint: Clean(r.Hint), Tentative: Clean(r.Tentative), Output: CleanText(r.Output),
 		Irreversible: Clean(r.Irreversible), Attempts: r.Attempts, Duration: r.Took}
-	f.Resource, f.Handler = Clean(r.Resource), Clean(r.Handler)
-	if f.Status == event.Ignored && meta.stays {
-		f.Status = event.Failed
+	f.Resource = Clean(r.Resource)
+	if f.Status == event.Ignored {
+		f.Status = event.Failed // until it is known whether the failure counts
 	}
 	if err := h.learn(meta, r, f); err != nil {
-		f.Status, f.Error = event.Failed, err.Error()
-		h.broken = errStop
+		f.Status, f.Error = event.Failed, CleanText(err.Error())
 	}
+	if meta.until {
+		meta.held, meta.ended = r, f
+		return
+	}
+	h.conclude(meta, r, f)
+}
+
+// conclude decides what the outcome of a task means for the host and reports it.
+func (h *hostRun) conclude(meta *stepMeta, r *wire.Result, f *event.TaskFinished) {
 	if f.Status == event.Failed {
-		h.failed = true
+		if meta.ignore {
+			f.Status = event.Ignored
+		} else {
+			h.failed = true
+			if !meta.stays {
+				h.broken = errStop
+			}
+		}
 	}
 	meta.status = f.Status
-	h.tally(f.Status)
-	h.run.emit(h.host.Name, event.Event{TaskFinished: f})
-	for _, name := range r.Queued {
-		h.run.emit(h.host.Name, event.Event{HandlerQueued: &event.HandlerQueued{Handler: Clean(name)}})
+	if h.open == meta {
+		h.open = nil
 	}
+	h.finished(f)
+	for _, name := range r.Queued {
+		h.queued(name)
+	}
+}
+
+func (h *hostRun) queued(name string) {
+	h.run.emit(h.host.Name, event.Event{HandlerQueued: &event.HandlerQueued{Handler: Clean(name)}})
 }
 
 // learn keeps a registered result and applies changed_if and fail_if.
@@ -102,7 +195,7 @@ func (h *hostRun) learn(meta *stepMeta, r *wire.Result, f *event.TaskFinished) e
 	if len(r.State) == 0 || meta.scope == nil || h.run.opts.Mode == event.Plan || f.Status == event.Failed {
 		return nil
 	}
-	sc := meta.scope.Bind("result", meta.result())
+	sc := meta.sc.Bind("result", meta.value)
 	if n.FailIf != nil {
 		fails, unknown, err := n.FailIf.Eval(context.Background(), sc.Vars())
 		if err != nil || unknown != nil {
@@ -122,7 +215,12 @@ func (h *hostRun) learn(meta *stepMeta, r *wire.Result, f *event.TaskFinished) e
 	switch {
 	case changed && f.Status != event.Changed:
 		f.Status = event.Changed
-		h.queue = append(h.queue, n.Notify...)
+		for _, name := range meta.notify {
+			if !slices.Contains(h.queue, name) {
+				h.queue = append(h.queue, name)
+				h.queued(name)
+			}
+		}
 	case !changed && f.Status == event.Changed:
 		f.Status = event.Ran
 		h.drop = append(h.drop, r.Queued...)
@@ -145,65 +243,21 @@ func (m *stepMeta) keep(r *wire.Result, unknown bool) error {
 		}
 	}
 	m.value = v
-	if name == "" {
-		return nil
-	}
-	if m.collect == nil {
-		if _, missing := v.(expr.Unknown); missing && !unknown {
-			m.scope.Forget(name)
-			return nil
+	_, missing := v.(expr.Unknown)
+	switch {
+	case name == "":
+	case m.collect != nil:
+		m.collect.values[m.index] = v
+		if !m.again {
+			m.collect.open--
 		}
+		m.collect.land(m.scope, name)
+	case missing && !unknown:
+		m.scope.Forget(name)
+	default:
 		m.scope.SetResult(name, v)
-		return nil
-	}
-	m.collect.values[m.index] = v
-	if m.collect.open--; m.collect.open == 0 {
-		m.scope.SetResult(name, m.collect.values)
 	}
 	return nil
-}
-
-// Clean makes one line of text from a host safe to show: no control characters and
-// none that turn the direction of writing.
-func Clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t' || r == '\r':
-			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
-			return '·'
-		}
-		return r
-	}, s)
-}
-
-// maxProgress is how much of a report of progress is passed on. More than a line
-// is nothing that a person reads while it changes.
-const maxProgress = 300
-
-func clip(s string) string {
-	if len(s) <= maxProgress {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxProgress], "") + "…"
-}
-
-// CleanText is Clean for text of several lines.
-func CleanText(s string) string {
-	lines := strings.Split(strings.ReplaceAll(s, "\r\n", "\n"), "\n")
-	for i, line := range lines {
-		lines[i] = Clean(strings.ReplaceAll(line, "\t", "    "))
-	}
-	return strings.Join(lines, "\n")
-}
-
-func cleanChanges(list []task.Change) []task.Change {
-	out := make([]task.Change, len(list))
-	for i, c := range list {
-		c.Attr, c.Before, c.After, c.Diff = Clean(c.Attr), CleanText(c.Before), CleanText(c.After), CleanText(c.Diff)
-		out[i] = c
-	}
-	return out
 }
 
 // sleep waits unless somebody stops the run.

@@ -23,18 +23,26 @@ type hostRun struct {
 	secrets *load.SecretTable
 	counts  event.Counts
 
-	step     int               // number of the last step that was made
-	program  int               // number of the last program that was sent
-	batch    []wire.Step       // resolved and not sent yet
-	handlers []wire.Handler    // resolved and not sent yet
-	queue    []string          // for the next program
-	drop     []string          // for the next program
-	meta     map[int]*stepMeta // what the host's answers refer to
-	broken   error             // an answer that could not be dealt with
+	step     int                  // number of the last step that was made
+	program  int                  // number of the last program that was sent
+	batch    []wire.Step          // resolved and not sent yet
+	size     int                  // of the batch on the wire, about
+	handlers []wire.Handler       // resolved and not sent yet
+	queue    []string             // for the next program
+	drop     []string             // for the next program
+	meta     map[int]*stepMeta    // what the host's answers refer to
+	waiting  []event.TaskFinished // outcomes of entries behind those in the batch
+	open     *stepMeta            // the task that was told to have begun
+	left     int                  // steps of handlers that earlier runs left
+	rescues  int                  // blocks around with a rescue
+	broken   error                // errStop when an answer ends the work
 	failed   bool
-	guard    *guardRun // the guard that an author asked for, while its block runs
-	verdict  string    // of a guard that took something back
-	at       remote.Endpoint
+
+	violation error     // of the protocol, which only the engine can see
+	hangUp    func()    // ends the exchange at once
+	guard     *guardRun // the guard that an author asked for, while its block runs
+	verdict   string    // of a guard that took something back
+	at        remote.Endpoint
 }
 
 // Stats is what a connection may tell about its traffic.
@@ -58,11 +66,21 @@ func (h *hostRun) work(ctx context.Context) {
 	} else {
 		err = asUnreachable(h.host.Name, err)
 	}
+	h.abandon()
 	status, code := h.outcome(ctx, err)
 	f.Status = status
 	f.Counts, f.Duration = h.counts, time.Since(began)
 	h.run.emit(h.host.Name, event.Event{HostFinished: f})
 	h.run.count(f, code)
+	h.release()
+}
+
+// release forgets what only the work needed: a run may have thousands of hosts.
+func (h *hostRun) release() {
+	if h.bound != nil {
+		h.bound.Release()
+	}
+	*h = hostRun{run: h.run, host: h.host}
 }
 
 func asUnreachable(name string, err error) error {
@@ -90,15 +108,15 @@ func (h *hostRun) outcome(ctx context.Context, err error) (event.HostStatus, int
 		return event.HostBroken, CodeRollbackFailed
 	case errors.Is(err, errInterrupted), err != nil && ctx.Err() != nil:
 		return event.HostInterrupted, CodeOK
-	case err == nil && !h.failed, errors.Is(err, errStop) && !h.failed:
+	case err == nil && !h.failed:
 		return event.HostOK, CodeOK
 	case err == nil, errors.Is(err, errStop):
 		return event.HostFailed, CodeFailed
 	case errors.As(err, &unreachable):
-		h.run.emit(h.host.Name, event.Event{HostUnreached: &event.HostUnreached{Error: unreachable.Err.Error(), Hint: unreachable.Hint}})
+		h.run.emit(h.host.Name, event.Event{HostUnreached: &event.HostUnreached{Error: CleanText(unreachable.Err.Error()), Hint: Clean(unreachable.Hint)}})
 		return event.HostUnreachable, CodeUnreachable
 	case errors.As(err, &lost):
-		h.run.emit(h.host.Name, event.Event{HostUnreached: &event.HostUnreached{Error: err.Error(), Lost: true,
+		h.run.emit(h.host.Name, event.Event{HostUnreached: &event.HostUnreached{Error: CleanText(err.Error()), Lost: true,
 			Hint: "run the same command again: what was done stays done, and pending handlers run then"}})
 		return event.HostUnreachable, CodeUnreachable
 	}
@@ -111,7 +129,11 @@ func (h *hostRun) outcome(ctx context.Context, err error) (event.HostStatus, int
 	if errors.As(err, &refused) {
 		hint = refused.Hint
 	}
-	h.run.emit(h.host.Name, event.Event{TaskFinished: &event.TaskFinished{Task: event.Task{Name: "prepare the host"}, Status: event.Failed, Error: err.Error(), Hint: hint}})
+	name := "prepare the host"
+	if h.program > 0 {
+		name = "talk to the host"
+	}
+	h.finished(&event.TaskFinished{Task: event.Task{Name: name}, Status: event.Failed, Error: CleanText(err.Error()), Hint: Clean(hint)})
 	return event.HostFailed, CodeFailed
 }
 
@@ -120,7 +142,7 @@ func (h *hostRun) warn(message, hint string) {
 }
 
 // talk opens the session and does the work of the run's mode.
-func (h *hostRun) talk(ctx context.Context, conn remote.Conn) error {
+func (h *hostRun) talk(ctx context.Context, conn remote.Conn) (err error) {
 	opts := h.run.opts.Session(h.host)
 	opts.Hello = h.run.hello()
 	opts.Pushed = func(p remote.Pushed) {
@@ -132,15 +154,16 @@ func (h *hostRun) talk(ctx context.Context, conn remote.Conn) error {
 	}
 	h.session = session
 	defer func() {
-		if err := session.Close(); err != nil {
-			h.warn("the helper did not end well: "+err.Error(), "")
+		// A helper that was lost has been reported already.
+		if cerr := session.Close(); cerr != nil && err == nil {
+			h.warn("the helper did not end well: "+Clean(cerr.Error()), "")
 		}
 	}()
 	w := session.Welcome
 	at := conn.Describe()
 	h.at = at
 	h.run.emit(h.host.Name, event.Event{HostConnected: &event.HostConnected{Address: at.Address, User: at.User,
-		Root: w.Facts.UID == 0, OS: w.Facts.OS.Name, Helper: w.Build, Duration: session.Duration}})
+		Root: w.Facts.UID == 0, OS: Clean(w.Facts.OS.Name), Helper: Clean(w.Build), Duration: session.Duration}})
 	if h.run.opts.Mode == event.Undo || h.run.opts.Mode == event.UndoPlan {
 		return h.undo(ctx)
 	}
@@ -149,7 +172,7 @@ func (h *hostRun) talk(ctx context.Context, conn remote.Conn) error {
 	}
 	for _, p := range w.Pending {
 		if h.run.opts.Mode == event.Apply {
-			h.run.emit(h.host.Name, event.Event{HandlerQueued: &event.HandlerQueued{Handler: p.Name, Pending: p.Run}})
+			h.run.emit(h.host.Name, event.Event{HandlerQueued: &event.HandlerQueued{Handler: Clean(p.Name), Pending: Clean(p.Run)}})
 		}
 	}
 	return h.play(ctx)
@@ -163,8 +186,13 @@ func (h *hostRun) undo(ctx context.Context) error {
 		h.warn("nothing to take back: this host knows no run "+want.Run, "")
 		return nil
 	}
+	ctx, h.hangUp = context.WithCancel(ctx)
+	defer h.hangUp()
 	done, err := h.session.Undo(ctx, &wire.Undo{Run: id, Only: want.Only, Plan: want.Plan, Force: want.Force},
 		remote.Work{Each: h.hear, Interrupt: h.run.opts.Stop, Blob: h.run.opts.Blobs.Get})
+	if h.violation != nil {
+		return h.violation
+	}
 	if err != nil {
 		return err
 	}

@@ -108,20 +108,29 @@ func Run(ctx context.Context, opts Options) event.RunFinished {
 	r.start()
 	hosts := r.jobs()
 	sem := semaphore.NewWeighted(int64(opts.Forks))
-	var wg sync.WaitGroup
+	// Once somebody asks for the end, hosts that wait for their turn wait no longer.
+	begin, enough := context.WithCancel(ctx)
+	var wg, watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-opts.Stop:
+			enough()
+		case <-begin.Done():
+		}
+	})
 	for _, h := range hosts {
-		if r.stopped() || sem.Acquire(ctx, 1) != nil {
+		if r.stopped() || sem.Acquire(begin, 1) != nil {
 			r.notStarted(h)
 			continue
 		}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
+		wg.Go(func() {
 			defer sem.Release(1)
 			h.work(ctx)
-		}()
+		})
 	}
 	wg.Wait()
+	enough()
+	watch.Wait()
 	return r.finish(ctx)
 }
 
