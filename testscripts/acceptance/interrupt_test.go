@@ -42,13 +42,13 @@ type under struct {
 	stderr bytes.Buffer
 	events chan event.Event
 	seen   []event.Event
-	ended  chan error
+	ended  chan struct{}
 }
 
 // start calls the program and returns at once.
 func start(t *testing.T, argv ...string) *under {
 	t.Helper()
-	u := &under{t: t, cmd: exec.Command(site.binary, argv...), events: make(chan event.Event, 10_000), ended: make(chan error, 1)}
+	u := &under{t: t, cmd: exec.Command(site.binary, argv...), events: make(chan event.Event, 10_000), ended: make(chan struct{})}
 	u.cmd.Dir, u.cmd.Env, u.cmd.Stderr = site.home, environ(), &u.stderr
 	out, err := u.cmd.StdoutPipe()
 	if err == nil {
@@ -62,7 +62,8 @@ func start(t *testing.T, argv ...string) *under {
 		_ = event.Read(out, func(e event.Event) { u.events <- e })
 		_, _ = io.Copy(io.Discard, out)
 		close(u.events)
-		u.ended <- u.cmd.Wait()
+		_ = u.cmd.Wait() // its status is asked for
+		close(u.ended)
 	}()
 	return u
 }
