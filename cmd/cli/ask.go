@@ -212,7 +212,7 @@ func shown(print string) string {
 	for _, w := range words {
 		key, value, ok := strings.Cut(w, "=")
 		switch {
-		case w == "-":
+		case w == "-", ok && value == "":
 			continue
 		case ok && len(value) > 12 && (key == "sha256" || key == "masked"):
 			w = key + "=" + value[:12]

@@ -423,3 +423,39 @@ func TestNamesOfResources(t *testing.T) {
 		}
 	}
 }
+
+// A change whose end is not known ends what can be compared; a mere act does not.
+func TestBlameAfterWhatIsNotKnown(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	store, err := journal.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := filepath.Join(t.TempDir(), "none")
+	tests := []struct {
+		name, want string
+		list       []journal.Receipt
+	}{
+		{"an act", wire.Ours, []journal.Receipt{{Before: "file 0600 0:0 -", After: "absent - - -"}, {Did: "start"}}},
+		{"cut off", wire.Unknown, []journal.Receipt{{Before: "file 0600 0:0 -", After: "absent - - -"}, {Before: "absent - - -", Unfinished: true}}},
+		{"not recorded", wire.Unknown, []journal.Receipt{{Before: "absent - - -"}}},
+		{"recorded again", wire.Ours, []journal.Receipt{{Before: "absent - - -", Unfinished: true}, {Before: "file 0600 0:0 -", After: "absent - - -"}}},
+	}
+	for i, tt := range tests {
+		for _, r := range tt.list {
+			r.Run, r.Resource = "r1", fmt.Sprint(none, i)
+			if err := store.Receipt(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a := question(t, dir, wire.Ask{What: wire.AskBlame, Resource: fmt.Sprint(none, i)})
+		if a.Resource.State != tt.want {
+			t.Errorf("%s: got %+v, want %s", tt.name, a.Resource, tt.want)
+		}
+		for _, r := range a.Receipts {
+			if r.Drift != "" {
+				t.Errorf("%s: got %+v, want nothing from others", tt.name, r)
+			}
+		}
+	}
+}

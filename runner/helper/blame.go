@@ -59,8 +59,8 @@ func chain(name string, list []journal.Receipt) (out []wire.Receipt, expected st
 			expected = r.Before
 		}
 		expected = host.Fold(name, expected, r.After)
-		if r.After == "" {
-			expected = ""
+		if r.Unfinished || r.After == "" && r.Before != "" {
+			expected = "" // how it was left is not known; a mere act, such as a restart, leaves it as it was
 		}
 	}
 	for i := range out {
