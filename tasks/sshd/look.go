@@ -296,7 +296,7 @@ func lookFirst(ctx context.Context, r task.Reader, p Params, s State, after *con
 	}
 	groups := append([]string{user.Group}, user.Groups...)
 	settings := after.forLogin(login, groups)
-	if user.Locked && strings.EqualFold(first(settings["usepam"], "no"), "no") && after.certain("usepam") {
+	if locked(user) && strings.EqualFold(first(settings["usepam"], "no"), "no") && after.certain("usepam") {
 		return refuse("without UsePAM sshd lets nobody in whose password is locked")
 	}
 	types, err := keyTypes(ctx, r, user, settings)
@@ -310,6 +310,12 @@ func lookFirst(ctx context.Context, r task.Reader, p Params, s State, after *con
 		}
 	}
 	return refuse(why)
+}
+
+// locked reports whether the password field begins with an exclamation mark, which
+// keeps keys out too where sshd has to judge by itself. An asterisk does not.
+func locked(u *task.User) bool {
+	return u.Locked && u.PasswordDigest != "" && u.PasswordDigest != task.DigestOf([]byte("*")) && u.PasswordDigest != task.DigestOf([]byte("x"))
 }
 
 // certain reports whether no Match block has a say about a keyword.
