@@ -48,7 +48,7 @@ type fileWrite struct {
 
 // WriteFile creates or replaces a regular file atomically.
 func (w *writer) WriteFile(ctx context.Context, f task.FileWrite) error {
-	fw := fileWrite{path: f.Path, digest: task.DigestOf(f.Data), mode: f.Mode, secret: f.Secret, validate: f.Validate}
+	fw := fileWrite{path: f.Path, digest: task.DigestOf(f.Data), mode: f.Mode, secret: f.Secret || w.s.Hidden, validate: f.Validate}
 	fw.open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(f.Data)), nil }
 	var err error
 	if fw.uid, fw.gid, err = w.owners(f.Owner, f.Group); err == nil {

@@ -47,6 +47,9 @@ type Session struct {
 	// Blobs fetches content that did not travel with the arguments; nil when there is none.
 	Blobs    func(context.Context, task.Blob) ([]byte, error)
 	Progress func(string)
+	// Hidden means that the task's arguments reveal a secret: of its commands only the
+	// name is kept, and what its files held before is kept encrypted.
+	Hidden bool
 	// Fence is asked before each change and fails when the run lost its right to the host.
 	Fence func() error
 }

@@ -91,7 +91,11 @@ func (w *writer) Run(ctx context.Context, cmd task.Command) (out task.Output, er
 	if len(cmd.Argv) == 0 {
 		return out, errors.New("cannot run a command without a name")
 	}
-	e := journal.Entry{Op: opRun, Resource: "command:" + cmd.Argv[0], Want: encode(runWant{cmd.Argv, cmd.User, cmd.Dir})}
+	argv := cmd.Argv
+	if w.s.Hidden {
+		argv = []string{argv[0], "…"}
+	}
+	e := journal.Entry{Op: opRun, Resource: "command:" + cmd.Argv[0], Want: encode(runWant{argv, cmd.User, cmd.Dir})}
 	err = w.change(ctx, e, func(*journal.Entry) (string, error) {
 		out, err = w.m.command(ctx, cmd, w.user, w.Progress)
 		return fmt.Sprintf("status %d", out.Status), err
