@@ -19,7 +19,7 @@ const (
 )
 
 // report sends a result. What is too large for the wire is cut, and said to be.
-func (s *server) report(r *wire.Result) error {
+func (s *server) report(st *wire.Step, r *wire.Result) error {
 	fit(r)
 	err := s.stream.Send(&wire.Message{Result: r})
 	if !errors.Is(err, wire.ErrTooLarge) {
@@ -33,15 +33,11 @@ func (s *server) report(r *wire.Result) error {
 	if !errors.Is(err, wire.ErrTooLarge) {
 		return err
 	}
-	return s.stream.Send(&wire.Message{Result: &wire.Result{N: r.N, Handler: r.Handler, Status: tooLarge(r), Resource: r.Resource,
-		Error: "its result is too large to be registered", Attempts: r.Attempts, Took: r.Took, Queued: r.Queued}})
-}
-
-func tooLarge(r *wire.Result) string {
-	if r.Status != "ignored" {
-		r.Status = "failed"
+	if r.Status = "failed"; st.Ignore {
+		r.Status = "ignored"
 	}
-	return r.Status
+	return s.stream.Send(&wire.Message{Result: &wire.Result{N: r.N, Handler: r.Handler, Status: r.Status, Resource: r.Resource,
+		Error: "its result is too large to be registered", Attempts: r.Attempts, Took: r.Took, Queued: r.Queued}})
 }
 
 func fit(r *wire.Result) {

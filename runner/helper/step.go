@@ -45,7 +45,7 @@ func (s *server) step(ctx context.Context, st *wire.Step, handler string, secret
 	if r.Status == "failed" && st.Ignore {
 		r.Status = "ignored"
 	}
-	if err := s.report(r); err != nil {
+	if err := s.report(st, r); err != nil {
 		return false, err
 	}
 	return r.Status != "failed", nil
@@ -402,7 +402,7 @@ func summary(changes []task.Change) string {
 }
 
 func (s *server) session(st *wire.Step, jt *journal.Task) host.Session {
-	return host.Session{Task: jt, Journal: s.journal, RunAs: st.RunAs, Blobs: s.blob,
+	return host.Session{Task: jt, Journal: s.journal, RunAs: st.RunAs, Blobs: s.blob, Hidden: st.Hidden,
 		Progress: s.progress(st),
 		Fence: func() error {
 			if s.lock == nil {
