@@ -186,7 +186,7 @@ func TestFaults(t *testing.T) {
 		"{cmd: a, unless: b; c}":            "command.unless: \";\" is for a shell",
 		"{cmd: a, undo: ' '}":               "command.undo: names no program",
 		"{cmd: a, undo: b, changed: false}": "has nothing to take back",
-		"{cmd: a, status: [256]}":           "256 is more than 255",
+		"{cmd: a, status: [256]}":           "256 is no exit status",
 		"{cmd: a, creates: b}":              "want an absolute path",
 		"env: {KEY: a}\ncmd: a\nsecret_env: " + secretEnv:                                                    "is in env",
 		"cmd: a\nsecret_env: [" + strings.Trim(secretEnv, "[]") + ", " + strings.Trim(secretEnv, "[]") + "]": "is given twice",

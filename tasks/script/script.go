@@ -25,7 +25,7 @@ type Params struct {
 	Removes     *task.Path        `yaml:"removes" doc:"Skip when this path does not exist."`
 	Unless      *string           `yaml:"unless" doc:"Skip when this script, which must change nothing, exits 0."`
 	OnlyIf      *string           `yaml:"onlyif" doc:"Skip when this script, which must change nothing, does not exit 0."`
-	Status      []int64           `yaml:"status" doc:"Exit statuses that are no failure; 0 when absent." validate:"min=0,max=255"`
+	Status      []int64           `yaml:"status" doc:"Exit statuses that are no failure; 0 when absent."`
 	Changed     bool              `yaml:"changed" doc:"Whether a run counts as a change; false promises that the script only reads." default:"true"`
 	Undo        *string           `yaml:"undo" doc:"Script that takes back what this one did."`
 }
@@ -59,6 +59,11 @@ var Module = task.NewAction(task.ActionDef[Params, Result]{
 })
 
 func validate(p Params) error {
+	for _, status := range p.Status {
+		if status < 0 || status > 255 {
+			return task.FieldErrorf("status", "%d is no exit status: want 0 to 255", status)
+		}
+	}
 	if p.Text == nil && p.Src == nil {
 		return fmt.Errorf("there is nothing to run: give text or src")
 	}

@@ -126,7 +126,7 @@ func TestFaults(t *testing.T) {
 		"{text: a, src: b}":                  `cannot be combined with "src"`,
 		"{text: a, interpreter: bash}":       "want an absolute path",
 		"{text: a, undo: b, changed: false}": "has nothing to take back",
-		"{text: a, status: [-1]}":            "-1 is less than 0",
+		"{text: a, status: [-1]}":            "-1 is no exit status",
 	} {
 		if got := tasktest.Fault(script.Module, args); !strings.Contains(got, want) {
 			t.Errorf("fault of %s: got %q, want %q", args, got, want)
