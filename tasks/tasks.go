@@ -23,6 +23,7 @@ import (
 	"holdfast/tasks/sysctl"
 	"holdfast/tasks/task"
 	"holdfast/tasks/template"
+	"holdfast/tasks/ufw"
 	"holdfast/tasks/unit"
 	"holdfast/tasks/user"
 	"holdfast/tasks/wait"
@@ -51,6 +52,7 @@ func All() []*task.Module {
 		sudoers.Module,
 		sysctl.Module,
 		template.Module,
+		ufw.Module,
 		unit.Module,
 		user.Module,
 		wait.Module,

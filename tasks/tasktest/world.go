@@ -31,7 +31,7 @@ func NewHost() *Host {
 	for _, name := range []string{"ssh", "cron", "systemd-journald"} {
 		h.AddUnit(task.UnitRef{Name: name + ".service"}, task.Unit{Exists: true, Enabled: "enabled", Active: "active", Sub: "running", MainPID: 100})
 	}
-	for _, name := range []string{"fail2ban", "nginx"} {
+	for _, name := range []string{"fail2ban", "nginx", "ufw"} {
 		h.AddUnit(task.UnitRef{Name: name + ".service"}, task.Unit{Exists: true, Enabled: "disabled", Active: "inactive", Sub: "dead"})
 	}
 	for name, value := range map[string]string{
@@ -93,6 +93,12 @@ func (h *Host) addFiles() {
 	h.AddFile("/etc/sudoers", "root ALL=(ALL:ALL) ALL\n@includedir /etc/sudoers.d\n", 0o440)
 	h.AddFile("/etc/ssh/sshd_config", "Include /etc/ssh/sshd_config.d/*.conf\n#Port 22\n#PermitRootLogin prohibit-password\n"+
 		"UsePAM yes\n\n# Example\nMatch User anoncvs\n\tX11Forwarding no\n", 0o644)
+	h.AddFile("/etc/default/ufw", "IPV6=yes\nDEFAULT_INPUT_POLICY=\"DROP\"\nDEFAULT_OUTPUT_POLICY=\"ACCEPT\"\nDEFAULT_FORWARD_POLICY=\"DROP\"\n", 0o644)
+	h.AddFile("/etc/ufw/ufw.conf", "ENABLED=no\nLOGLEVEL=low\n", 0o644)
+	for _, name := range []string{"ufw", "ufw6"} {
+		file := strings.Replace(name, "ufw", "/etc/ufw/user", 1) + ".rules"
+		h.AddFile(file, "*filter\n:"+name+"-user-input - [0:0]\n### RULES ###\nCOMMIT\n", 0o640)
+	}
 }
 
 // SetFacts changes the host's facts.
