@@ -401,11 +401,11 @@ Beside testscript's own. A command that is used wrongly fails the script, behind
 |---|---|---|
 `)
 	for _, c := range commands {
-		not := ""
-		if c.negatable {
-			not = "yes"
-		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", strings.ReplaceAll(strings.TrimSpace(c.name+" "+c.usage), "|", `\|`), c.does, not)
+		b.WriteString(c.row())
+	}
+	b.WriteString("\nScripts in hosts/ have these too:\n\n| command | does | `!` |\n|---|---|---|\n")
+	for _, c := range hostCommands {
+		b.WriteString(c.row())
 	}
 	b.WriteString("\n## Conditions\n\nBeside testscript's own: ")
 	for i, c := range conditions {
@@ -416,6 +416,15 @@ Beside testscript's own. A command that is used wrongly fails the script, behind
 	}
 	b.WriteString(".\n")
 	return b.String()
+}
+
+// row is the command's line in README.md.
+func (c command) row() string {
+	not := ""
+	if c.negatable {
+		not = "yes"
+	}
+	return fmt.Sprintf("| `%s` | %s | %s |\n", strings.ReplaceAll(strings.TrimSpace(c.name+" "+c.usage), "|", `\|`), c.does, not)
 }
 
 func TestReadme(t *testing.T) {
