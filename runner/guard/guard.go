@@ -48,6 +48,14 @@ const (
 // Final reports whether the guard has spoken its verdict.
 func (s Status) Final() bool { return s == Confirmed || s == Undone || s == Broken }
 
+// Word returns the state as people read it.
+func (s Status) Word() string {
+	if s == None {
+		return "not armed"
+	}
+	return string(s)
+}
+
 // State is everything that a guard knows.
 type State struct {
 	Status  Status        `json:"status"`
@@ -116,16 +124,25 @@ func (g *Guard) State() (*State, error) {
 	return s, nil
 }
 
-// lock takes the guard's lock, which goes with the process that has it.
-func (g *Guard) lock() (unlock func(), err error) {
+// Turn waits until nobody else takes the change back: an undo belongs to one process
+// from its claim to its verdict. The turn goes with the process that has it.
+func (g *Guard) Turn() (done func(), err error) { return g.flock("turn") }
+
+// lock takes the lock of the guard's state, which goes with the process that has it.
+func (g *Guard) lock() (unlock func(), err error) { return g.flock("lock") }
+
+func (g *Guard) flock(name string) (unlock func(), err error) {
 	if err := os.MkdirAll(g.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the guard's folder: %w", err)
 	}
-	f, err := os.OpenFile(g.path("lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(g.path(name), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the guard: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
 		_ = f.Close() // it was only opened
 		return nil, fmt.Errorf("cannot lock the guard: %w", err)
 	}
@@ -230,7 +247,7 @@ func (g *Guard) Arm(s State) error {
 func (g *Guard) Cover(run string, steps []int) error {
 	_, err := g.change(func(s *State) error {
 		if s.Status != Armed || s.Run != run {
-			return fmt.Errorf("cannot go on under the guard: it is %s", orNone(s.Status))
+			return fmt.Errorf("cannot go on under the guard: it is %s", s.Status.Word())
 		}
 		s.Steps = steps
 		return nil
@@ -242,25 +259,18 @@ func (g *Guard) Cover(run string, steps []int) error {
 func (g *Guard) Extend(run string, d time.Duration) (*State, error) {
 	return g.change(func(s *State) error {
 		if s.Status != Armed || run != "" && s.Run != run {
-			return fmt.Errorf("cannot extend the guard: it is %s", orNone(s.Status))
+			return fmt.Errorf("cannot extend the guard: it is %s", s.Status.Word())
 		}
 		s.Due = max(s.Due, Now()+d)
 		return nil
 	})
 }
 
-func orNone(s Status) string {
-	if s == None {
-		return "not armed"
-	}
-	return string(s)
-}
-
 // Prove takes the proof for one path. The guard is confirmed when all are proved.
 func (g *Guard) Prove(nonce string, path int) (*State, error) {
 	return g.change(func(s *State) error {
 		if s.Status != Armed || s.Left() == 0 || s.Boot != bootID() {
-			return fmt.Errorf("cannot confirm the guard: it is %s", orNone(s.Status))
+			return fmt.Errorf("cannot confirm the guard: it is %s", s.Status.Word())
 		}
 		if subtle.ConstantTimeCompare([]byte(DigestOf(nonce)), []byte(s.Digest)) != 1 {
 			return errors.New("cannot confirm the guard: this is another run's proof")
@@ -282,7 +292,7 @@ func (g *Guard) Prove(nonce string, path int) (*State, error) {
 func (g *Guard) Confirm(who string) (*State, error) {
 	return g.change(func(s *State) error {
 		if s.Status != Armed {
-			return fmt.Errorf("cannot confirm the guard: it is %s", orNone(s.Status))
+			return fmt.Errorf("cannot confirm the guard: it is %s", s.Status.Word())
 		}
 		s.Status, s.Message = Confirmed, "confirmed by "+who
 		return nil
@@ -291,6 +301,7 @@ func (g *Guard) Confirm(who string) (*State, error) {
 
 // Claim is asked for by whoever would undo. It gives the state when the guard is
 // overdue, or armed at all when now is set, and nil when there is nothing to do.
+// The caller has the [Guard.Turn].
 func (g *Guard) Claim(now bool, why string) (*State, error) {
 	errNo := errors.New("no")
 	s, err := g.change(func(s *State) error {
@@ -298,7 +309,7 @@ func (g *Guard) Claim(now bool, why string) (*State, error) {
 		if !overdue && s.Status != Undoing {
 			return errNo
 		}
-		// Undoing is taken up again: the one that began it is gone, or we are it.
+		// Undoing is taken up again: we have the turn, so the one that began it is gone.
 		s.Status = Undoing
 		if s.Message == "" {
 			s.Message = why
@@ -315,7 +326,7 @@ func (g *Guard) Claim(now bool, why string) (*State, error) {
 func (g *Guard) Verdict(status Status, message string) error {
 	_, err := g.change(func(s *State) error {
 		if s.Status != Undoing {
-			return fmt.Errorf("cannot end the guard: it is %s", orNone(s.Status))
+			return fmt.Errorf("cannot end the guard: it is %s", s.Status.Word())
 		}
 		s.Status, s.Message = status, message
 		return nil

@@ -209,7 +209,14 @@ func (s *server) decide(ctx context.Context, g *guard.Guard, m *wire.Guard) (*gu
 		}
 		return st, err
 	case wire.GuardAbort:
-		return nil, s.takeBack(ctx, g, true, "aborted by "+s.hello.User+" on "+s.hello.Controller)
+		if err := s.takeBack(ctx, g, true, "aborted by "+s.hello.User+" on "+s.hello.Controller); err != nil {
+			return nil, err
+		}
+		st, err := g.State()
+		if err == nil && st.Status != guard.Undone && st.Status != guard.Broken {
+			err = fmt.Errorf("cannot abort the guard: it is %s", st.Status.Word())
+		}
+		return st, err
 	case wire.GuardExtend:
 		return g.Extend("", m.By)
 	case wire.GuardWait:
@@ -237,8 +244,13 @@ func (s *server) awaitVerdict(ctx context.Context, g *guard.Guard) (*guard.State
 	}
 }
 
-// takeBack undoes what the guard covers, if it is its turn, and speaks the verdict.
+// takeBack undoes what the guard covers, if that is due, and speaks the verdict.
 func (s *server) takeBack(ctx context.Context, g *guard.Guard, now bool, why string) error {
+	done, err := g.Turn()
+	if err != nil {
+		return err
+	}
+	defer done()
 	st, err := g.Claim(now, why)
 	if err != nil || st == nil {
 		return err
@@ -318,6 +330,14 @@ func (s *server) relieve(ctx context.Context) ([]wire.Warning, error) {
 	// The taking back took the right to write from us as from anybody.
 	if s.lock.Fence, err = s.store.Renew(); err != nil {
 		return nil, err
+	}
+	after, err := g.State()
+	if err != nil {
+		return nil, err
+	}
+	if after.Status == guard.Broken {
+		return []wire.Warning{{Message: fmt.Sprintf("the guarded change of run %s was never confirmed: %s", st.Run, after.Message),
+			Hint: "look at the host; 'holdfast undo " + st.Run + "' may take back the rest"}}, nil
 	}
 	return []wire.Warning{{Message: fmt.Sprintf("the guarded change of run %s was never confirmed and was taken back", st.Run)}}, nil
 }

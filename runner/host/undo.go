@@ -147,6 +147,9 @@ func (u *undo) task(ctx context.Context, t *journal.TaskRecord) error {
 	if u.o.Plan {
 		return nil
 	}
+	if changed {
+		u.again(ctx, w, t)
+	}
 	return w.s.Task.Finish(journal.TaskEnd{Status: "changed", Changed: changed})
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // unit takes back a change of a unit: what was enabled, masked, started or stopped.
-// A restart or a reload needs no inverse.
+// A restart or a reload has no inverse; it is done again, see again.
 func (u *undo) unit(ctx context.Context, w *writer, e *journal.Entry) (step, error) {
 	b, err := decode[unitState](e.Before)
 	if err != nil {
@@ -39,6 +39,41 @@ func (u *undo) unit(ctx context.Context, w *writer, e *journal.Entry) (step, err
 		return w.SetUnit(ctx, b.Ref, c)
 	}
 	return s, nil
+}
+
+// again repeats the restarts and reloads of a task whose other changes were taken
+// back: the unit must read what it finds now. A unit that does not run reads it when
+// it starts.
+func (u *undo) again(ctx context.Context, w *writer, t *journal.TaskRecord) {
+	for i, e := range t.Entries {
+		if e.Op != opUnit || slices.ContainsFunc(t.Entries[i+1:], func(later *journal.Entry) bool { return later.Op == opUnit && later.Resource == e.Resource }) {
+			continue // what was done last counts
+		}
+		b, err := decode[unitState](e.Before)
+		r := UndoResult{Resource: e.Resource, Task: taskName(t), Status: Already}
+		if err == nil && slices.Contains([]task.UnitAction{task.UnitRestart, task.UnitReload, task.UnitReloadOrRestart}, b.Change.Action) {
+			r.Action = string(b.Change.Action) + " it"
+			r.Status, err = u.repeat(ctx, w, b)
+		}
+		if err != nil {
+			r.Status, r.Message = Failed, err.Error()
+		}
+		u.add(r)
+	}
+}
+
+func (u *undo) repeat(ctx context.Context, w *writer, b unitState) (string, error) {
+	now, err := w.Unit(ctx, b.Ref)
+	if err != nil || !running(now) {
+		return Already, err
+	}
+	if u.unitsOf || now.NeedReload {
+		u.unitsOf = false
+		if err := w.ReloadUnits(ctx, b.Ref.User); err != nil {
+			return Failed, err
+		}
+	}
+	return Undone, w.SetUnit(ctx, b.Ref, task.UnitChange{Action: b.Change.Action})
 }
 
 func unitBack(b unitState, now task.Unit) (c task.UnitChange) {
