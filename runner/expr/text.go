@@ -2,6 +2,7 @@ package expr
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -28,7 +29,7 @@ type textPart struct {
 func (e *Env) CompileText(text string, want *Type) (*Text, []*Fault) {
 	parts, err := Split(text)
 	if err != nil {
-		return nil, []*Fault{err.(*Fault)}
+		return nil, []*Fault{asFault(err)}
 	}
 	t := &Text{usage: newUsage()}
 	if len(parts) == 1 && parts[0].IsExpr {
@@ -147,4 +148,13 @@ func (p *Program) evalText(ctx context.Context, vars Vars) (any, error) {
 	q := *p
 	q.want = &Type{Kind: String}
 	return q.Eval(ctx, vars)
+}
+
+// asFault returns the fault that an error of Split is.
+func asFault(err error) *Fault {
+	var f *Fault
+	if !errors.As(err, &f) {
+		f = &Fault{Message: err.Error()}
+	}
+	return f
 }

@@ -173,7 +173,7 @@ func (s *Store) Prune(l Limits) ([]string, error) {
 func treeSize(dir string) (sum int64) {
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return nil //nolint:nilerr // a size is an estimate; what cannot be seen counts as nothing
+			return nil // a size is an estimate; what cannot be seen counts as nothing
 		}
 		if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
 			sum += info.Size()

@@ -203,7 +203,7 @@ func (s *Sandbox) List(_ context.Context) ([]Host, error) {
 
 func (s *Sandbox) describe(h hostState) Host {
 	host := Host{Name: h.Name, Address: h.address(), Suite: h.Suite, State: Stopped}
-	_, host.Leader = s.processes(h.Name)
+	host.Leader = s.leader(h.Name)
 	switch {
 	case !h.Ready:
 		host.State = Broken

@@ -47,7 +47,7 @@ func (s *Sandbox) again(ctx context.Context, name string, stop func(leader int) 
 	if err != nil {
 		return err
 	}
-	_, leader := s.processes(name)
+	leader := s.leader(name)
 	if leader == 0 {
 		if _, err := s.networkUp(ctx); err != nil {
 			return err
@@ -238,7 +238,7 @@ func (s *Sandbox) rebuildOne(ctx context.Context, h hostState, change func(*host
 
 // switchOff asks a host to power off, and takes the power when it does not.
 func (s *Sandbox) switchOff(ctx context.Context, name string) error {
-	_, leader := s.processes(name)
+	leader := s.leader(name)
 	if leader != 0 {
 		if err := syscall.Kill(leader, sigPowerOff); err != nil {
 			return err

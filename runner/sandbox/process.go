@@ -12,23 +12,23 @@ import (
 	"time"
 )
 
-// processes returns the systemd-nspawn of a host and the host's PID 1; zeros when
-// it does not run. A number that another program has got by now is not taken.
-func (s *Sandbox) processes(name string) (nspawn, leader int) {
+// leader returns the host's PID 1, zero when it does not run. A number that another
+// program has got by now is not taken.
+func (s *Sandbox) leader(name string) int {
 	text, err := os.ReadFile(filepath.Join(s.hostDir(name), "boot.pid"))
 	if err != nil {
-		return 0, 0
+		return 0
 	}
-	nspawn, err = strconv.Atoi(strings.TrimSpace(string(text)))
+	nspawn, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil || !hasArgument(nspawn, "--directory="+filepath.Join(s.hostDir(name), "root")) {
-		return 0, 0
+		return 0
 	}
 	for _, child := range children(nspawn) {
 		if isInit(child) {
-			return nspawn, child
+			return child
 		}
 	}
-	return nspawn, 0
+	return 0
 }
 
 // watched reports whether the script that keeps a host under power runs.

@@ -189,7 +189,7 @@ func (s *Sandbox) leaderOf(name string) (int, error) {
 	if _, err := s.find(name); err != nil {
 		return 0, err
 	}
-	_, leader := s.processes(name)
+	leader := s.leader(name)
 	if leader == 0 {
 		return 0, fmt.Errorf("host %q does not run", name)
 	}

@@ -101,7 +101,7 @@ func (s *Sandbox) up(ctx context.Context, names []string, st suite, base string,
 	}
 	var idle []hostState
 	for _, h := range plan {
-		if _, leader := s.processes(h.Name); leader == 0 {
+		if leader := s.leader(h.Name); leader == 0 {
 			idle = append(idle, h)
 		}
 	}
@@ -292,7 +292,7 @@ func (s *Sandbox) waitReady(ctx context.Context, h hostState, old int) error {
 		} else if gone++; gone > 10 { // a process cannot be told while it becomes another program
 			return false, fmt.Errorf("it has stopped: %s", s.lastWords(h.Name))
 		}
-		_, leader := s.processes(h.Name)
+		leader := s.leader(h.Name)
 		if leader == 0 || leader == old || !hasBanner(ctx, h.address()) {
 			return false, nil
 		}

@@ -304,7 +304,7 @@ func userConfig(asked string) (string, error) {
 	case "":
 		path, err := homePath("~/.ssh/config")
 		if err != nil {
-			return "", nil //nolint:nilerr // who has no home directory has no configuration in it
+			return "", nil // who has no home directory has no configuration in it
 		}
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			return "", nil
