@@ -43,7 +43,7 @@ func ownersOf(ctx context.Context, r task.Reader) (units, error) {
 			return u, err
 		}
 	}
-	if u.socket, err = r.Unit(ctx, task.UnitRef{Name: socketUnit}); err != nil || !u.socket.Exists {
+	if u.socket, err = r.Unit(ctx, task.UnitRef{Name: socketUnit}); err != nil || !active(u.socket) {
 		return u, err
 	}
 	if u.tied, err = tied(ctx, r, u.name); err != nil {

@@ -61,19 +61,19 @@ var Module = task.New(task.Def[Params, State]{
 	Observe: observe, Diff: diff, Apply: apply, Undo: undo,
 })
 
-// resource names the rule, so that each has its own; the file of rules belongs to all.
+// resource names the rule, so that each has a name of its own.
 func resource(p Params) string {
 	if p.Rule == nil {
-		return "ufw"
+		return "firewall"
 	}
 	four, six, err := wanted(p)
 	switch {
 	case err != nil:
-		return "ufw"
+		return "firewall" // validate says what is wrong
 	case four != nil:
-		return "ufw " + four.String()
+		return four.String()
 	}
-	return "ufw " + six.String()
+	return six.String()
 }
 
 // interfaceRule is ufw's own, narrower than the kernel's.
