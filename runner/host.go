@@ -42,6 +42,7 @@ type hostRun struct {
 	hangUp    func()    // ends the exchange at once
 	guard     *guardRun // the guard that an author asked for, while its block runs
 	verdict   string    // of a guard that took something back
+	cut       error     // the connection is gone; what is known came over another one
 	at        remote.Endpoint
 }
 
@@ -120,20 +121,11 @@ func (h *hostRun) outcome(ctx context.Context, err error) (event.HostStatus, int
 			Hint: "run the same command again: what was done stays done, and pending handlers run then"}})
 		return event.HostUnreachable, CodeUnreachable
 	}
-	hint := ""
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		hint = hinted.Hint()
-	}
-	var refused *remote.Refused
-	if errors.As(err, &refused) {
-		hint = refused.Hint
-	}
 	name := "prepare the host"
 	if h.program > 0 {
 		name = "talk to the host"
 	}
-	h.finished(&event.TaskFinished{Task: event.Task{Name: name}, Status: event.Failed, Error: CleanText(err.Error()), Hint: Clean(hint)})
+	h.finished(&event.TaskFinished{Task: event.Task{Name: name}, Status: event.Failed, Error: CleanText(err.Error()), Hint: Clean(hintOf(err))})
 	return event.HostFailed, CodeFailed
 }
 

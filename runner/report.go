@@ -7,9 +7,11 @@ import (
 	"slices"
 	"strings"
 
+	"holdfast/playbooks/source"
 	"holdfast/runner/event"
 	"holdfast/runner/expr"
 	"holdfast/runner/load"
+	"holdfast/runner/remote"
 )
 
 // fault reports a task that cannot even be sent. What comes before it is run first.
@@ -17,17 +19,28 @@ func (h *hostRun) fault(ctx context.Context, v visit, err error) error {
 	if err := h.flush(ctx); err != nil {
 		return err
 	}
-	f := event.TaskFinished{Status: event.Failed, Error: CleanText(err.Error())}
-	var hinted interface{ Hint() string }
-	if errors.As(err, &hinted) {
-		f.Hint = Clean(hinted.Hint())
-	}
 	h.failed = true
-	h.report(v.node, f)
+	h.report(v.node, event.TaskFinished{Status: event.Failed, Error: CleanText(err.Error()), Hint: Clean(hintOf(err))})
 	if h.goesOn(v.verify) {
 		return nil
 	}
 	return errStop
+}
+
+// hintOf returns what an error says to do about it.
+func hintOf(err error) string {
+	var fault *source.Fault
+	var refused *remote.Refused
+	var hinted interface{ Hint() string }
+	switch {
+	case errors.As(err, &fault):
+		return fault.Hint
+	case errors.As(err, &refused):
+		return refused.Hint
+	case errors.As(err, &hinted):
+		return hinted.Hint()
+	}
+	return ""
 }
 
 // unknown reports an entry that depends on what is not known. In a plan that is an

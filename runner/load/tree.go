@@ -260,7 +260,11 @@ func failureAt(n *source.Node, path string, err error) error {
 	}
 	var f *expr.Failure
 	if errors.As(err, &f) {
-		return &source.Fault{Pos: n.At(f.Offset), Path: path, Message: f.Message, Hint: f.Hint}
+		out := &source.Fault{Pos: n.At(f.Offset), Path: path, Message: f.Message, Hint: f.Hint}
+		if out.Hint == "" && strings.HasSuffix(f.Message, "has no value here") {
+			out.Hint = "the task that registers it was skipped or failed; repeat its condition here"
+		}
+		return out
 	}
 	return &source.Fault{Pos: n.Pos, Path: path, Message: err.Error()}
 }
