@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -63,6 +65,11 @@ func (o *sandboxOptions) withoutHosts(ctx context.Context, err error) error {
 // show runs the steps of the demo.
 func (o *sandboxOptions) show(ctx context.Context, s *sandbox.Sandbox, keep bool) (err error) {
 	began := time.Now()
+	unlock, err := lockDemo(o.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if err := s.Down(ctx); err != nil {
 		return err
 	}
@@ -104,6 +111,23 @@ type next:
   holdfast init                    # a first inventory and playbook of your own
 `, time.Since(began).Round(100*time.Millisecond))
 	return nil
+}
+
+// lockDemo keeps two demos from taking each other's hosts down. The lock goes with
+// the process.
+func lockDemo(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the demo's folder: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "demo.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock the demo: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close() // it was only opened
+		return nil, usagef("wait for it, or give this one its own folder: --dir", "another demo runs on this machine")
+	}
+	return func() { _ = f.Close() }, nil
 }
 
 // step shows a command as a person would type it, and runs it.
