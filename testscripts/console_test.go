@@ -66,7 +66,7 @@ find etc home root usr/local opt srv -xdev -type f \
   ! -path 'etc/*-' ! -path etc/ld.so.cache ! -path etc/.pwd.lock ! -path 'etc/ssl/certs*' ! -path 'root/.cache*' \
   -exec sha256sum {} + | sort -k2
 dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\n'
-systemctl list-unit-files --no-legend --plain | awk '{print $1, $2}' | sort
+systemctl list-unit-files --no-legend --plain | awk '$2 != "transient" {print $1, $2}' | sort
 systemctl list-units --no-legend --plain --type=service --state=active | awk '{print $1}' | grep -vE '^(user|holdfast-guard)' | grep -vE '^(systemd-(hostnamed|timedated|logind)|apt-|dpkg-|e2scrub|fstrim|logrotate|man-db|phpsession|session)' | sort
 ls /var/lib/systemd/linger 2>/dev/null || true
 `
