@@ -336,7 +336,9 @@ func (l *look) write(ctx context.Context, w task.Writer, texts map[string][]byte
 	return nil
 }
 
-// applyByHand leaves the unit active, so that the next task can use it.
+// applyByHand leaves the unit active, so that the next task can use it. A command
+// starts it, because the journal would stop what it started itself; that the unit
+// is started once more tells a plan what the command did.
 func applyByHand(ctx context.Context, w task.Writer, l *look) error {
 	if len(l.edits) > 0 {
 		if err := run(ctx, w, program, "force-stop"); err != nil {
@@ -351,8 +353,12 @@ func applyByHand(ctx context.Context, w task.Writer, l *look) error {
 			err = run(ctx, w, program, "start")
 		}
 	}
-	if err == nil && l.next.Enabled && l.exists && !l.starts {
-		err = w.SetUnit(ctx, unit, task.UnitChange{Enable: ptr(true)})
+	if err == nil && l.next.Enabled && l.exists {
+		c := task.UnitChange{Action: task.UnitStart}
+		if !l.starts {
+			c.Enable = ptr(true)
+		}
+		err = w.SetUnit(ctx, unit, c)
 	}
 	if err == nil {
 		return nil
