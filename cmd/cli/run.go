@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"os"
 	"errors"
 	"io/fs"
 	"strings"
@@ -57,6 +58,10 @@ func (env *Env) completePlaybooks(_ *cobra.Command, args []string, _ string) ([]
 
 func (env *Env) finder() playbooks.Finder {
 	f := playbooks.Finder{Project: env.Dir, Modules: moduleNames()}
+	// Faults name files as a person in this folder would.
+	if here, err := os.Getwd(); err == nil && here == env.Dir {
+		f.Project = "."
+	}
 	if dir := env.userDir("XDG_CONFIG_HOME", ".config"); dir != "" {
 		f.User = dir + "/playbooks"
 	}
