@@ -2,9 +2,9 @@ package cli
 
 import (
 	"context"
-	"os"
 	"errors"
 	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
