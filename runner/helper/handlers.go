@@ -186,12 +186,12 @@ func (s *server) handler(ctx context.Context, def handlerDef) (ok bool, failed i
 }
 
 // withheld stands in the host's memory for arguments that reveal a secret.
-var withheld = json.RawMessage(`{"$withheld":true}`)
+const withheld = "$withheld"
 
 // keepArgs returns the arguments of a step as the host may keep them.
 func keepArgs(st *wire.Step) json.RawMessage {
 	if st.Hidden {
-		return withheld
+		return json.RawMessage(`{"` + withheld + `":true}`)
 	}
 	return st.Args
 }
@@ -208,6 +208,6 @@ func keepable(steps []wire.Step) []wire.Step {
 // needsSecrets reports whether steps cannot run with what the host has kept of them.
 func needsSecrets(steps []wire.Step) bool {
 	return slices.ContainsFunc(steps, func(st wire.Step) bool {
-		return bytes.Equal(st.Args, withheld) || bytes.Contains(st.Args, []byte(`"`+task.SecretKey+`"`))
+		return bytes.Contains(st.Args, []byte(`"`+withheld+`"`)) || bytes.Contains(st.Args, []byte(`"`+task.SecretKey+`"`))
 	})
 }

@@ -77,10 +77,8 @@ func (c *chatter) say(text string, send func(string)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held, c.send = cut(strings.TrimSpace(text), maxProgress), send
-	if wait := time.Until(c.next); wait <= 0 {
+	if c.timer == nil {
 		c.deliver()
-	} else if c.timer == nil {
-		c.timer = time.AfterFunc(wait, c.release)
 	}
 }
 
@@ -100,6 +98,10 @@ func (c *chatter) hush() {
 
 func (c *chatter) deliver() {
 	if c.held == "" || c.spent > maxChatter {
+		return
+	}
+	if wait := time.Until(c.next); wait > 0 {
+		c.timer = time.AfterFunc(wait, c.release)
 		return
 	}
 	c.spent += len(c.held) + 64

@@ -366,28 +366,6 @@ func (s *server) recall(ctx context.Context, w *wire.Welcome) error {
 	return err
 }
 
-// sweep removes the temporary files of runs that died. We hold the host's lock, so a
-// run without an end is one that has nobody left to end it.
-func (s *server) sweep() error {
-	infos, err := s.store.Runs()
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, info := range infos {
-		if info.Status != "" {
-			continue
-		}
-		rec, err := s.store.Load(info.ID)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		s.machine.Sweep(rec)
-	}
-	return errors.Join(errs...)
-}
-
 func (s *server) release() {
 	if s.journal != nil {
 		status := journal.Interrupted
