@@ -25,6 +25,8 @@ type guardRun struct {
 	risky  bool // made by the engine, around risky tasks only
 	own    bool // to be settled at the end of its program
 	armed  bool
+
+	settled bool // its end was begun
 }
 
 // defaultWithin is how long a guard that nobody asked for waits.
@@ -47,6 +49,9 @@ func (g *guardRun) spec() *wire.Guarded {
 // guardOf puts a program under the guard that its author asked for, or under one of
 // our own when a risky task in it could cut the connection.
 func (h *hostRun) guardOf(p *wire.Program) *guardRun {
+	if h.verdict != "" {
+		p.Flush = false // the handlers ran again with what was put back
+	}
 	if h.run.opts.Mode != event.Apply || h.run.opts.ConnectPath == nil || h.at.Local {
 		return nil
 	}
@@ -111,26 +116,36 @@ func (h *hostRun) guarded(ctx context.Context, n *load.Node, sc *load.Scope) err
 	err = h.nodes(ctx, n.Tasks, sc, false)
 	if err == nil {
 		g.own = true // the program that flushes is the last one
-		return h.send(ctx, &wire.Program{Flush: true})
+		err = h.send(ctx, &wire.Program{Flush: true})
 	}
-	if errors.Is(err, errStop) && g.armed {
-		return h.settleGuard(ctx, g, err)
+	if err == nil || !g.armed || g.settled {
+		return err
 	}
-	return err
+	if errors.Is(err, errInterrupted) {
+		return firstError(err, h.settleGuard(ctx, g, nil)) // as if it was stopped within a program
+	}
+	return firstError(err, h.settleGuard(ctx, g, err))
 }
 
 // settleGuard ends a guard: it proves every path, or has the change taken back when
 // a task under the guard failed. What the host says is what is reported.
 func (h *hostRun) settleGuard(ctx context.Context, g *guardRun, failed error) error {
-	spec := g.spec()
-	h.tell(&event.Guard{Status: "armed", Paths: spec.Paths, Within: g.within})
+	g.settled = true
+	h.tell(&event.Guard{Status: "armed", Paths: g.spec().Paths, Within: g.within})
 	if failed != nil && !g.risky {
-		return h.concludeGuard(h.session.Guard(ctx, &wire.Guard{Action: wire.GuardAbort}))
+		st, err := h.session.Guard(ctx, &wire.Guard{Action: wire.GuardAbort})
+		if err != nil {
+			h.cut = err
+			st, err = h.awaitVerdict(ctx, g)
+		}
+		return h.concludeGuard(st, err)
 	}
-	limit, cancel := context.WithTimeout(ctx, g.within)
-	defer cancel()
+	deadline := time.Now().Add(g.within)
 	for i, p := range g.paths {
-		if err := h.prove(limit, g, i, p); err != nil {
+		if ctx.Err() != nil {
+			break
+		}
+		if err := h.prove(ctx, g, i, p, &deadline); err != nil {
 			h.tell(&event.Guard{Status: "unproved", Paths: []string{p.String()}, Error: CleanText(err.Error())})
 			break
 		}
@@ -139,23 +154,68 @@ func (h *hostRun) settleGuard(ctx context.Context, g *guardRun, failed error) er
 	return h.concludeGuard(h.awaitVerdict(ctx, g))
 }
 
+// unsettled says what becomes of a guard that the run does not wait for.
+func (h *hostRun) unsettled() {
+	h.warn("the guard still waits: the host takes the change back by itself unless somebody confirms it", "holdfast guard confirm "+h.host.Name)
+}
+
+// lostUnder fetches the host's verdict when the connection broke under a guard: the
+// host decides by itself, and what it decided is what is reported.
+func (h *hostRun) lostUnder(ctx context.Context, g *guardRun, err error) error {
+	var lost *remote.Lost
+	if g == nil || ctx.Err() != nil || !errors.As(err, &lost) {
+		return err
+	}
+	g.settled, h.cut = true, err
+	h.warn(CleanText(err.Error())+"; asking the host for the verdict of its guard", "")
+	st, verr := h.awaitVerdict(ctx, g)
+	if verr != nil || st.Run != h.run.opts.ID {
+		return err // it was not armed, or nobody knows
+	}
+	return h.concludeGuard(st, nil)
+}
+
 // prove logs in over one path, with a connection that shares nothing with ours, until
-// it works or the guard's time is over.
-func (h *hostRun) prove(ctx context.Context, g *guardRun, i int, p Path) error {
+// it works or the guard's time is over, which a person may extend.
+func (h *hostRun) prove(ctx context.Context, g *guardRun, i int, p Path, deadline *time.Time) error {
 	for {
-		err := h.proveOnce(ctx, g, i, p)
+		limit, cancel := context.WithDeadline(ctx, *deadline)
+		err := h.proveOnce(limit, g, i, p)
+		cancel()
 		var refused *guardRefusal
-		if err == nil || errors.As(err, &refused) {
+		if err == nil || errors.As(err, &refused) || ctx.Err() != nil {
+			return err
+		}
+		if left := h.remaining(ctx); time.Now().Add(left).After(*deadline) {
+			*deadline = time.Now().Add(left)
+		}
+		if time.Now().After(*deadline) {
 			return err
 		}
 		select {
-		case <-time.After(2 * time.Second):
+		case <-time.After(min(2*time.Second, time.Until(*deadline))):
 		case <-h.run.opts.Stop:
 			return err
 		case <-ctx.Done():
 			return err
 		}
 	}
+}
+
+// remaining asks the host over the old connection how long its guard waits. One that does
+// not answer is not asked again.
+func (h *hostRun) remaining(ctx context.Context) time.Duration {
+	if h.cut != nil {
+		return 0
+	}
+	limit, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	st, err := h.session.Guard(limit, &wire.Guard{Action: wire.GuardStatus})
+	if err != nil {
+		h.cut = err
+		return 0
+	}
+	return min(st.Left, time.Hour)
 }
 
 // guardRefusal is the host's no to a proof: trying again does not help.
@@ -197,19 +257,32 @@ const verdictGrace = 5 * time.Minute
 // awaitVerdict asks the host how it decided: over the old connection if that is
 // there, over a new one if not.
 func (h *hostRun) awaitVerdict(ctx context.Context, g *guardRun) (*wire.GuardState, error) {
+	if h.cut == nil {
+		left := h.remaining(ctx)
+		first, cancel := context.WithTimeout(ctx, left+5*time.Second)
+		defer cancel()
+		st, err := h.session.Guard(first, &wire.Guard{Action: wire.GuardWait})
+		if err == nil {
+			return st, nil
+		}
+		h.cut = err
+	}
 	limit, cancel := context.WithTimeout(ctx, g.within+verdictGrace)
 	defer cancel()
-	st, err := h.session.Guard(limit, &wire.Guard{Action: wire.GuardWait})
-	for err != nil && limit.Err() == nil {
-		if st, err = h.askAgain(limit); err == nil {
-			break
+	for {
+		st, err := h.askAgain(limit)
+		if err == nil {
+			return st, nil
 		}
 		select {
 		case <-time.After(2 * time.Second):
+			continue
+		case <-h.run.opts.Stop:
 		case <-limit.Done():
 		}
+		h.unsettled()
+		return nil, err
 	}
-	return st, err
 }
 
 func (h *hostRun) askAgain(ctx context.Context) (*wire.GuardState, error) {
@@ -239,14 +312,14 @@ func (h *hostRun) concludeGuard(st *wire.GuardState, err error) error {
 	h.tell(&event.Guard{Status: Clean(st.Status), Message: Clean(st.Message), Error: Clean(st.Error)})
 	switch guard.Status(st.Status) {
 	case guard.Confirmed:
-		return nil
+		return h.cut // without the connection nothing more can be done
 	case guard.Undone, guard.Broken:
 		h.verdict, h.failed = st.Status, true
 		return errStop
 	}
 	if guard.Status(st.Status) == guard.Armed {
-		h.warn("the guard still waits: the host takes the change back by itself unless somebody confirms it", "holdfast guard confirm "+h.host.Name)
-		return nil
+		h.unsettled()
+		return h.cut
 	}
 	return errors.New("the guard gave no verdict: it is " + Clean(st.Status))
 }

@@ -231,6 +231,9 @@ func (h *hostRun) flush(ctx context.Context) error {
 // send ships the batch as a program and takes in the answers. A failure of a step
 // is errStop.
 func (h *hostRun) send(ctx context.Context, p *wire.Program) error {
+	if h.cut != nil {
+		return h.cut
+	}
 	if h.run.stopped() {
 		return errInterrupted
 	}
@@ -243,10 +246,10 @@ func (h *hostRun) send(ctx context.Context, p *wire.Program) error {
 	}
 	done, err := h.exchange(ctx, p)
 	if err != nil {
-		return err
+		return h.lostUnder(ctx, g, err)
 	}
 	switch {
-	case done.Cancelled && g != nil && done.Armed && ctx.Err() == nil:
+	case done.Cancelled && g != nil && done.Armed:
 		// The person stopped the run and not the connection: what was done is kept
 		// if it can be proved.
 		return firstError(errInterrupted, h.settleGuard(ctx, g, nil))

@@ -298,9 +298,9 @@ func (s *server) undoGuarded(ctx context.Context, st *guard.State, lock *journal
 	if err != nil {
 		return nil, err
 	}
-	old := s.journal
-	s.journal = into
-	defer func() { s.journal = old }()
+	old, held := s.journal, s.lock
+	s.journal, s.lock = into, lock // what commands write is fenced by the guard's right to write
+	defer func() { s.journal, s.lock = old, held }()
 	// A ledger that takes no more lines is no reason to leave the host as it is.
 	_ = s.noteLate(ctx, st.Run)
 	results, err := s.machine.Undo(ctx, part, host.UndoOptions{Into: into, Fence: lock.Check, Command: s.undoCommand, HasCommand: s.hasUndo})

@@ -159,10 +159,19 @@ func (s *server) bound(t *journal.TaskRecord) (*task.Bound, error) {
 	return m.Bind(args, func(int) (secret.Text, bool) { return secret.New("not kept on the host"), true })
 }
 
-// hasUndo reports whether a task has an undo of its own.
+// hasUndo reports whether a task has an undo of its own. That of a state needs what
+// it was before, that of an action its arguments only: it is for an action too whose
+// end nobody saw.
 func (s *server) hasUndo(t *journal.TaskRecord) bool {
 	b, err := s.bound(t)
-	return err == nil && b.Undo != nil && t.End != nil && len(t.End.State) > 0
+	return err == nil && b.Undo != nil && (s.modules[t.Module].Action || len(savedState(t)) > 0)
+}
+
+func savedState(t *journal.TaskRecord) json.RawMessage {
+	if t.End == nil {
+		return nil
+	}
+	return t.End.State
 }
 
 // undoCommand runs a task's own undo.
@@ -179,7 +188,11 @@ func (s *server) undoCommand(ctx context.Context, t *journal.TaskRecord) error {
 		return err
 	}
 	st := &wire.Step{Name: t.Name, RunAs: t.RunAs}
-	err = b.Undo(ctx, s.writer(st, jt), t.End.State)
+	saved := savedState(t)
+	if len(saved) == 0 {
+		saved = json.RawMessage("{}")
+	}
+	err = b.Undo(ctx, s.writer(st, jt), saved)
 	end := journal.TaskEnd{Status: "changed", Changed: true}
 	if err != nil {
 		end.Status, end.Error = "failed", err.Error()
