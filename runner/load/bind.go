@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -179,6 +180,10 @@ func (p *param) accept(v any, n *source.Node, path string) source.Faults {
 	ok, _, err := p.check.Eval(context.Background(), expr.Vars{Values: map[string]any{"value": v}})
 	switch {
 	case err != nil:
+		var why *source.Fault
+		if errors.As(err, &why) {
+			err = errors.New(why.Message) // the place is that of the value
+		}
 		faults.Addf(n.Pos, path, "the check %q cannot be made: %s", p.lang.Check.Text, err)
 	case !ok:
 		faults.Addf(n.Pos, path, "the value does not pass the check %q", p.lang.Check.Text)

@@ -269,7 +269,7 @@ func (c *compiler) condition(sc *scope, n *source.Node, path string) *Expr {
 		c.faults.Addf(n.Pos, path, "this is an expression already").Hint = "write it without ${ and }"
 		return nil
 	}
-	p, faults := sc.environment().Compile(n.Text, &expr.Type{Kind: expr.Bool})
+	p, faults := compile(sc, n.Text, &expr.Type{Kind: expr.Bool}, (*expr.Env).Compile)
 	for _, f := range faults {
 		c.faults.Add(sc.fault(n, path, f))
 	}
@@ -339,9 +339,7 @@ func (c *compiler) register(sc *scope, n *Node) {
 	if n.Each != nil {
 		t = &expr.Type{Kind: expr.List, Elem: t}
 	}
-	sc.results[name.Text] = name.Pos
-	delete(sc.hidden, name.Text)
-	*sc = *sc.with(name.Text, t, name.Pos, n.Path+".register")
+	sc.register(name, t, n.Path+".register")
 }
 
 // use compiles another playbook in this place.

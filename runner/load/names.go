@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"holdfast/playbooks/lang"
@@ -38,10 +39,10 @@ func mustType(t reflect.Type) *expr.Type {
 type scope struct {
 	compiler *compiler
 	pb       *Playbook
-	prefix   string // of handler names
-	names    expr.Scope
-	env      *expr.Env             // of names, when it was needed
-	results  map[string]source.Pos // registered names
+	prefix   string                // of handler names
+	names    expr.Scope            // params, host, and what a loop or a result adds
+	types    expr.Scope            // of the registered results, as far as they came
+	results  map[string]source.Pos // where those are registered
 	hidden   map[string]hidden     // names that somebody may expect to see
 }
 
@@ -56,36 +57,76 @@ func (c *compiler) scope(pb *Playbook, prefix string) *scope {
 	for _, p := range pb.params {
 		fields[p.lang.Name] = p.typ
 	}
-	return &scope{compiler: c, pb: pb, prefix: prefix, results: map[string]source.Pos{}, hidden: map[string]hidden{}, names: expr.Scope{
+	return &scope{compiler: c, pb: pb, prefix: prefix, types: expr.Scope{}, results: map[string]source.Pos{}, hidden: map[string]hidden{}, names: expr.Scope{
 		"params": {Kind: expr.Struct, Object: &expr.Object{Name: "params", Fields: fields}},
 		"host":   hostType, "facts": factsType, "fleet": fleetType,
 	}}
 }
 
-// environment compiles over the names of the scope. It is costly and made when the
-// first expression needs it.
-func (sc *scope) environment() *expr.Env {
-	if sc.env == nil {
-		env, err := expr.NewEnv(sc.names)
-		if err != nil {
-			panic(fmt.Sprintf("internal error: %v", err)) // with looks at each name
-		}
-		sc.env = env
+// all returns every name in reach.
+func (sc *scope) all() expr.Scope {
+	out := maps.Clone(sc.types)
+	if out == nil {
+		out = expr.Scope{}
 	}
-	return sc.env
+	maps.Copy(out, sc.names)
+	return out
 }
 
-// with returns a scope with one more name, for a loop variable or a result. A name
-// that the expression language has already is a fault at pos.
+var word = regexp.MustCompile(`[A-Za-z_][A-Za-z0-9_]*`)
+
+// compile compiles an expression or a text with the registered results that it
+// mentions: an environment of all of them would cost their number for each.
+// Only a fault needs all, for its suggestions.
+func compile[T any](sc *scope, text string, want *expr.Type, with func(*expr.Env, string, *expr.Type) (T, []*expr.Fault)) (T, []*expr.Fault) {
+	few := maps.Clone(sc.names)
+	for _, name := range word.FindAllString(text, -1) {
+		if t := sc.types[name]; t != nil && few[name] == nil {
+			few[name] = t
+		}
+	}
+	out, faults := with(environment(few), text, want)
+	if len(faults) > 0 && len(few) < len(sc.names)+len(sc.types) {
+		return with(environment(sc.all()), text, want)
+	}
+	return out, faults
+}
+
+// environment makes an environment of names that were looked at one by one.
+func environment(names expr.Scope) *expr.Env {
+	env, err := expr.NewEnv(names)
+	if err != nil {
+		panic(fmt.Sprintf("internal error: %v", err))
+	}
+	return env
+}
+
+// usable faults a name that the expression language has already.
+func (sc *scope) usable(name string, pos source.Pos, path string) bool {
+	_, err := expr.NewEnv(expr.Scope{name: {}})
+	if err != nil {
+		sc.compiler.faults.Addf(pos, path, "%s", err)
+	}
+	return err == nil
+}
+
+// with returns a scope with one more name, for a loop variable or a task's own result.
 func (sc *scope) with(name string, t *expr.Type, pos source.Pos, path string) *scope {
 	out := *sc
-	if _, err := expr.NewEnv(expr.Scope{name: {}}); err != nil {
-		sc.compiler.faults.Addf(pos, path, "%s", err)
-		return &out
+	if sc.usable(name, pos, path) {
+		out.names = maps.Clone(sc.names)
+		out.names[name] = t
 	}
-	out.names, out.env = maps.Clone(sc.names), nil
-	out.names[name] = t
 	return &out
+}
+
+// register brings a result into this scope and those that were made of it.
+func (sc *scope) register(name lang.Name, t *expr.Type, path string) {
+	sc.results[name.Text] = name.Pos
+	delete(sc.hidden, name.Text)
+	if sc.usable(name.Text, name.Pos, path) {
+		sc.types[name.Text] = t
+	}
 }
 
 // hide notes a name that is registered out of reach, for the hint of a fault.

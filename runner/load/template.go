@@ -38,7 +38,7 @@ func parseTemplate(f *file, sc *scope) (*tmpl, *source.Fault) {
 		return nil, t.fault(err)
 	}
 	t.parsed = parsed
-	for name := range sc.names {
+	for name := range sc.all() {
 		if name != "params" && t.mentions(name) {
 			t.reads = append(t.reads, name)
 		}

@@ -2,6 +2,9 @@ package load
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"text/template/parse"
 
 	"holdfast/playbooks/source"
@@ -19,7 +22,7 @@ type templateCheck struct {
 
 // check returns the first fault of the template's names.
 func (t *tmpl) check(sc *scope) *source.Fault {
-	c := &templateCheck{t: t, root: &expr.Type{Kind: expr.Struct, Object: &expr.Object{Fields: sc.names}}}
+	c := &templateCheck{t: t, root: &expr.Type{Kind: expr.Struct, Object: &expr.Object{Fields: sc.all()}}}
 	if t.parsed.Tree != nil && t.parsed.Root != nil {
 		c.list(t.parsed.Root, c.root)
 	}
@@ -77,22 +80,23 @@ func (c *templateCheck) arg(n parse.Node, dot *expr.Type) *expr.Type {
 	case *parse.DotNode:
 		return dot
 	case *parse.FieldNode:
-		return c.fields(n, dot, n.Ident)
+		return c.fields(n, dot, n.Ident, "")
 	case *parse.VariableNode:
 		if n.Ident[0] == "$" {
-			return c.fields(n, c.root, n.Ident[1:])
+			return c.fields(n, c.root, n.Ident[1:], "$")
 		}
 	case *parse.PipeNode:
 		return c.pipe(n, dot)
 	case *parse.ChainNode:
-		return c.fields(n, c.arg(n.Node, dot), n.Field)
+		return c.fields(n, c.arg(n.Node, dot), n.Field, "")
 	}
 	return nil
 }
 
 // fields follows names from a type.
-func (c *templateCheck) fields(n parse.Node, t *expr.Type, names []string) *expr.Type {
-	for _, name := range names {
+func (c *templateCheck) fields(n parse.Node, t *expr.Type, names []string, before string) *expr.Type {
+	for i, name := range names {
+		at := chain{n, before, names, i}
 		switch {
 		case t == nil || t.Kind == expr.Dyn:
 			return nil
@@ -101,11 +105,11 @@ func (c *templateCheck) fields(n parse.Node, t *expr.Type, names []string) *expr
 		case t.Kind == expr.Struct && t.Object == nil:
 			return nil
 		case t.Kind != expr.Struct:
-			c.report(n, "", "cannot read %q: %s has no fields", name, t)
+			c.report(at, "", "cannot read %q: %s has no fields", name, t)
 			return nil
 		case t.Object.Fields[name] == nil:
-			known := fieldNames(t.Object)
-			c.report(n, source.DidYouMean(name, known), "undefined field %q", name)
+			known := slices.Sorted(maps.Keys(t.Object.Fields))
+			c.report(at, source.DidYouMean(name, known), "undefined field %q", name)
 			return nil
 		default:
 			t = t.Object.Fields[name]
@@ -114,20 +118,37 @@ func (c *templateCheck) fields(n parse.Node, t *expr.Type, names []string) *expr
 	return t
 }
 
-func fieldNames(o *expr.Object) []string {
-	var out []string
-	for name := range o.Fields {
-		out = append(out, name)
-	}
-	return out
+// chain is one name in a chain such as $.a.b.
+type chain struct {
+	node   parse.Node
+	before string
+	names  []string
+	i      int
 }
 
-func (c *templateCheck) report(n parse.Node, hint, format string, args ...any) {
+// offset returns where the name stands in the template. The library's position of a
+// chain is somewhere inside of it.
+func (c chain) offset(data string) int {
+	pos := min(int(c.node.Position()), len(data))
+	whole := c.before + "." + strings.Join(c.names, ".")
+	start := strings.LastIndex(data[:min(pos+len(whole), len(data))], whole)
+	if start < 0 {
+		return pos
+	}
+	start += len(c.before) + 1
+	for _, name := range c.names[:c.i] {
+		start += len(name) + 1
+	}
+	return start
+}
+
+func (c *templateCheck) report(at chain, hint, format string, args ...any) {
 	if c.fault != nil {
 		return
 	}
 	pos := source.Pos{File: c.t.file.shown, Line: 1, Col: 1}
-	for _, r := range string(c.t.file.data[:min(int(n.Position()), len(c.t.file.data))]) {
+	data := string(c.t.file.data)
+	for _, r := range data[:at.offset(data)] {
 		pos.Col++
 		if r == '\n' {
 			pos.Line, pos.Col = pos.Line+1, 1

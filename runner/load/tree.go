@@ -45,14 +45,14 @@ func (c *compiler) hole(sc *scope, n *Node, t *Tree, v *source.Node, path string
 	wantType := &expr.Type{Kind: expr.String}
 	if !isBlob {
 		var err error
-		if wantType, err = expr.FromGo(want); err != nil {
+		if wantType, err = fieldType(want, f); err != nil {
 			return true, source.Faults{{Pos: v.Pos, Path: path, Message: err.Error()}}
 		}
 	}
 	if f != nil && f.Optional && want == f.Type {
 		wantType.Optional = true
 	}
-	text, faults := sc.environment().CompileText(v.Text, wantType)
+	text, faults := compile(sc, v.Text, wantType, (*expr.Env).CompileText)
 	var out source.Faults
 	for _, fault := range faults {
 		out.Add(sc.fault(v, path, fault))
@@ -72,6 +72,35 @@ func (c *compiler) hole(sc *scope, n *Node, t *Tree, v *source.Node, path string
 		}
 	}
 	return true, nil
+}
+
+// fieldType returns the type that expressions must have for a field, or for what is
+// inside of it. Of an object, what has a default or may be absent may be left out.
+func fieldType(t reflect.Type, f *task.Field) (*expr.Type, error) {
+	kind := t.Kind()
+	if f == nil || len(f.Fields) == 0 || kind != reflect.Struct && kind != reflect.Slice && kind != reflect.Map {
+		return expr.FromGo(t)
+	}
+	if kind != reflect.Struct {
+		elem, err := fieldType(t.Elem(), f)
+		if kind == reflect.Slice {
+			return &expr.Type{Kind: expr.List, Elem: elem}, err
+		}
+		return &expr.Type{Kind: expr.Map, Elem: elem}, err
+	}
+	fields := map[string]*expr.Type{}
+	for i := range f.Fields {
+		inner := &f.Fields[i]
+		typ, err := fieldType(inner.Type, inner)
+		if err != nil {
+			return nil, err
+		}
+		if !inner.Required {
+			typ = optional(typ)
+		}
+		fields[inner.Name] = typ
+	}
+	return &expr.Type{Kind: expr.Struct, Object: &expr.Object{Name: f.Name, Fields: fields}}, nil
 }
 
 // text compiles a scalar that must give a text that everybody may see.
@@ -114,7 +143,7 @@ func (c *compiler) valueInto(sc *scope, t *Tree, n *source.Node, path string, wa
 		if !strings.Contains(n.Text, "${") {
 			return
 		}
-		text, faults := sc.environment().CompileText(n.Text, want)
+		text, faults := compile(sc, n.Text, want, (*expr.Env).CompileText)
 		for _, f := range faults {
 			c.faults.Add(sc.fault(n, path, f))
 		}
