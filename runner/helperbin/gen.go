@@ -58,7 +58,8 @@ func build(arch, into string) error {
 		return err
 	}
 	name := filepath.Join(into, "linux-"+arch)
-	if old, err := os.ReadFile(name + ".json"); err == nil && bytes.Equal(old, append(manifest, '\n')) {
+	_, missing := os.Stat(name + ".gz")
+	if old, err := os.ReadFile(name + ".json"); err == nil && missing == nil && bytes.Equal(old, append(manifest, '\n')) {
 		return nil
 	}
 	packed, err := compress(data)

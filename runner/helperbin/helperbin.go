@@ -46,7 +46,8 @@ func All() (remote.Binaries, error) {
 			return nil, fmt.Errorf("internal error: the manifest of %s: %w", platform, err)
 		}
 		out = append(out, remote.Binary{Platform: m.Platform, Name: "holdfast-helper", Args: "serve", Hash: m.Hash, Size: m.Size,
-			Gzip: func() ([]byte, error) { return embedded.ReadFile("bin/" + platform + ".gz") }})
+			// One copy serves all hosts: megabytes each would add up.
+			Gzip: sync.OnceValues(func() ([]byte, error) { return embedded.ReadFile("bin/" + platform + ".gz") })})
 	}
 	if len(out) > 0 {
 		return out, nil

@@ -1,0 +1,4 @@
+package helperbin
+
+// Own is the running program as a helper.
+var Own = own
