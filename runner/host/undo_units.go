@@ -53,7 +53,7 @@ func (u *undo) again(ctx context.Context, w *writer, t *journal.TaskRecord) {
 		r := UndoResult{Resource: e.Resource, Task: taskName(t), Status: Already}
 		if err == nil && slices.Contains([]task.UnitAction{task.UnitRestart, task.UnitReload, task.UnitReloadOrRestart}, b.Change.Action) {
 			r.Action = string(b.Change.Action) + " it"
-			r.Status, err = u.repeat(ctx, w, b)
+			r.Status, err = u.repeat(ctx, w, t, b)
 		}
 		if err != nil {
 			r.Status, r.Message = Failed, err.Error()
@@ -62,12 +62,15 @@ func (u *undo) again(ctx context.Context, w *writer, t *journal.TaskRecord) {
 	}
 }
 
-func (u *undo) repeat(ctx context.Context, w *writer, b unitState) (string, error) {
+// repeat makes the manager read its files first where the task did so too: a
+// generator makes units of files that do not look like units.
+func (u *undo) repeat(ctx context.Context, w *writer, t *journal.TaskRecord, b unitState) (string, error) {
 	now, err := w.Unit(ctx, b.Ref)
 	if err != nil || !running(now) {
 		return Already, err
 	}
-	if u.unitsOf || now.NeedReload {
+	reloaded := slices.ContainsFunc(t.Entries, func(e *journal.Entry) bool { return e.Op == opReload })
+	if u.unitsOf || now.NeedReload || reloaded {
 		u.unitsOf = false
 		if err := w.ReloadUnits(ctx, b.Ref.User); err != nil {
 			return Failed, err
