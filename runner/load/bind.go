@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"holdfast/inventory"
 	"holdfast/playbooks/lang"
@@ -21,7 +24,8 @@ import (
 // BindOptions say what a playbook is joined with.
 type BindOptions struct {
 	Params map[string]*source.Node // from the command line
-	// Secret returns a secret by its name, provider included: env:NAME, file:/path.
+	// Secret returns a secret by its name, provider included: env:NAME, file:/path. It
+	// is called by several goroutines. Without it, secrets are not known.
 	Secret func(name string) (secret.Text, error)
 	Blobs  *Blobs
 }
@@ -68,13 +72,15 @@ func Bind(pb *Playbook, hosts []*inventory.Host, opts BindOptions) ([]*Host, sou
 	fleet := map[string]any{"hosts": all}
 	faults := pb.unknownParams(opts.Params)
 	out := make([]*Host, len(hosts))
-	for i, h := range hosts {
-		out[i] = &Host{Inventory: h, Playbook: pb, opts: &opts, fleet: fleet, values: all[i].(map[string]any), made: NewBlobs()}
-		found := out[i].params()
-		if len(found) == 0 {
-			found = out[i].check()
+	found := make([]source.Faults, len(hosts))
+	inParallel(len(hosts), func(i int) {
+		out[i] = &Host{Inventory: hosts[i], Playbook: pb, opts: &opts, fleet: fleet, values: all[i].(map[string]any), made: NewBlobs()}
+		if found[i] = out[i].params(); len(found[i]) == 0 {
+			found[i] = out[i].check()
 		}
-		for _, f := range found {
+	})
+	for i, h := range hosts {
+		for _, f := range found[i] {
 			f.Hosts = []string{h.Name}
 			faults.Add(f)
 		}
@@ -86,6 +92,20 @@ func Bind(pb *Playbook, hosts []*inventory.Host, opts BindOptions) ([]*Host, sou
 		}
 	}
 	return out, faults
+}
+
+// inParallel calls f for each number below n, on all processors.
+func inParallel(n int, f func(i int)) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), n) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func (pb *Playbook) unknownParams(params map[string]*source.Node) source.Faults {

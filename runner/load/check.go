@@ -110,6 +110,9 @@ func (c *hostCheck) once(n *Node, sc *Scope) {
 // that goes wrong is no fault of a task that may not run: its condition may be there
 // to keep that from happening.
 func (c *hostCheck) args(n *Node, sc *Scope, runs bool) {
+	if len(n.Args.texts) == 0 && n.RunAs == nil && !(c.verify && n.Module.MayRead) {
+		return // the same for every host, and looked at with the playbook
+	}
 	args, r, err := n.Args.resolve(c.ctx, sc.Vars(), &SecretTable{})
 	if err != nil && !runs {
 		return

@@ -207,6 +207,9 @@ func (t *Tree) resolve(ctx context.Context, vars expr.Vars, secrets *SecretTable
 	if t.node == nil {
 		return &source.Node{Kind: source.Map}, r, nil
 	}
+	if len(t.texts) == 0 {
+		return t.node, r, nil
+	}
 	n, err := r.node(t.node, t.path)
 	return n, r, err
 }
@@ -267,7 +270,7 @@ func (r *resolution) scalar(n *source.Node, path string, text *expr.Text) (*sour
 	if err != nil {
 		return nil, failureAt(n, path, err)
 	}
-	out, err := source.FromValue(n.Pos, r.secrets.referenced(v))
+	out, err := r.literal(n.Pos, v)
 	if err != nil {
 		return nil, failureAt(n, path, err)
 	}
@@ -278,6 +281,19 @@ func (r *resolution) scalar(n *source.Node, path string, text *expr.Text) (*sour
 		r.revealed[out] = true
 	}
 	return out, nil
+}
+
+// literal returns a value as a node.
+func (r *resolution) literal(pos source.Pos, v any) (*source.Node, error) {
+	switch v := v.(type) {
+	case string:
+		return source.NewScalar(pos, source.Str, v), nil
+	case bool:
+		return source.NewScalar(pos, source.Bool, strconv.FormatBool(v)), nil
+	case int64:
+		return source.NewScalar(pos, source.Int, strconv.FormatInt(v, 10)), nil
+	}
+	return source.FromValue(pos, r.secrets.referenced(v))
 }
 
 // failureAt gives the failure of an evaluation its place, if it has none.
