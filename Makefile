@@ -34,8 +34,8 @@ tools:
 	  GOBIN=/usr/local/bin GOFLAGS= $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VER); }
 	@.ci/packages
 
-unit: ## unit tests and scripts without hosts
-	@$(GO) test -count=1 ./...
+unit: helpers ## unit tests and scripts without hosts
+	@HOLDFAST_CHECK=1 $(GO) test -count=1 ./...
 
 faults: build ## attack the guard on real hosts
 	@$(GO) test -count=1 -timeout 20m -tags hosts ./testscripts/faults

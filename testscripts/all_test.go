@@ -67,7 +67,6 @@ var doors = map[string]string{
 	"github.com/cenkalti/backoff/v5":   "runner/sshconn",
 	"github.com/godbus/dbus/v5":        "runner/host/systemd",
 	"github.com/jedib0t/go-pretty/v6":  "cmd/render",
-	"github.com/kevinburke/ssh_config": "runner/sshconn",
 	"github.com/rogpeppe/go-internal":  "testscripts",
 	"github.com/skeema/knownhosts":     "runner/sshconn",
 	"github.com/spf13/cobra":           "cmd/cli",
@@ -76,10 +75,6 @@ var doors = map[string]string{
 	"golang.org/x/sync":                "cmd/cli runner runner/sandbox",
 	"golang.org/x/sys":                 "runner/guard runner/host runner/sandbox testscripts/*",
 	"golang.org/x/term":                "cmd/render",
-	"filippo.io/age":                   "runner/secrets runner/journal",
-	"github.com/google/renameio/v2":    "runner/host runner/history",
-	"al.essio.dev/pkg/shellescape":     "runner/remote",
-	"github.com/pkg/sftp":              "runner/sshconn",
 }
 
 // unwanted are packages that must not be part of what we build, and why.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -161,12 +162,17 @@ func (f *fleet) connect(ctx context.Context, h *inventory.Host) (remote.Conn, er
 	return &counted{conn, counter}, nil
 }
 
+// defaultPort is the port of SSH where nothing names another (RFC 4253, section 4.1).
+const defaultPort = 22
+
 // connectPath opens a connection of its own over one path, to prove that it works.
 func (f *fleet) connectPath(ctx context.Context, h *inventory.Host, p runner.Path) (remote.Conn, error) {
 	target, err := f.target(h)
 	if err != nil {
 		return nil, err
 	}
+	// The host is the one that we know by its present ports, whatever port it has now.
+	target.KnownPorts = append(slices.Clone(target.Ports), defaultPort)
 	target.Users, target.Ports = []string{p.User}, []int{p.Port}
 	if p.Address != "" {
 		target.Address = p.Address

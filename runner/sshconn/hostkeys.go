@@ -80,7 +80,7 @@ func statAll(files []string) (there []string, sign string, err error) {
 var anyAddr = &net.TCPAddr{IP: net.IPv4zero}
 
 // judge looks a key up under the address that was dialled, then under the other
-// ports of the ladder: the same host, so the same key, or something is wrong.
+// ports that the host is known by: the same host, so the same key, or something is wrong.
 func (k *keyring) judge(r *route, port int, key ssh.PublicKey) error {
 	check := k.db.HostKeyCallback()
 	unknown := check(r.address(port), anyAddr, key)
@@ -88,7 +88,7 @@ func (k *keyring) judge(r *route, port int, key ssh.PublicKey) error {
 		return unknown
 	}
 	var changed error
-	for _, other := range r.ports {
+	for _, other := range r.known {
 		err := check(r.address(other), anyAddr, key)
 		if err == nil {
 			return nil
@@ -109,7 +109,7 @@ func (k *keyring) judge(r *route, port int, key ssh.PublicKey) error {
 func (k *keyring) algorithms(r *route, port int) []string {
 	supported := ssh.SupportedAlgorithms().HostKeys
 	var all []string
-	for _, p := range append([]int{port}, r.ports...) {
+	for _, p := range append([]int{port}, r.known...) {
 		for _, a := range k.db.HostKeyAlgorithms(r.address(p)) {
 			if slices.Contains(supported, a) && !slices.Contains(all, a) {
 				all = append(all, a)

@@ -165,6 +165,19 @@ func TestKeyKnownUnderAnotherPortOfTheLadder(t *testing.T) {
 	}
 }
 
+func TestKeyKnownUnderAPortThatIsNotTried(t *testing.T) {
+	b := newBench(t)
+	before := closedPort(t)
+	b.target.Ports, b.target.KnownPorts = []int{b.port}, []int{before}
+	file := b.file(".ssh/known_hosts")
+	write(t, file, knownLine(before, b.hostKey.PublicKey()))
+	dial(t, b.target, sshconn.Options{})
+	write(t, file, knownLine(before, ed25519Key(t).PublicKey()))
+	if key := hostKeyError(t, b.target); !key.Changed {
+		t.Errorf("got %+v, want a changed key", key)
+	}
+}
+
 func TestHostKeyKindThatIsKnownIsAskedFor(t *testing.T) {
 	b := newBench(t)
 	for _, known := range []ssh.Signer{ecdsaKey(t), rsaKey(t)} {

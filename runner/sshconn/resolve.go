@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +21,7 @@ type route struct {
 	host       string // what is dialled and looked up in known_hosts
 	users      []string
 	ports      []int
+	known      []int // ports whose recorded keys count
 	keys       []keyFile
 	agent      string   // the socket, or ""
 	onlyNamed  bool     // of the agent's keys only those of keys
@@ -135,6 +137,7 @@ func place(r *route, t Target, s *settings, e *expander) error {
 			return fmt.Errorf("cannot reach %s: %d is not a port", r.name, port)
 		}
 	}
+	r.known = append(slices.Clone(r.ports), t.KnownPorts...)
 	e.host, e.user, e.port = r.host, r.users[0], strconv.Itoa(r.ports[0])
 	return nil
 }

@@ -37,6 +37,9 @@ type Target struct {
 	Address string   // host name or address; also what ssh_config is asked for; empty: Name
 	Users   []string // in the order to try; empty: ssh_config's, else the account running this
 	Ports   []int    // in the order to try; empty: ssh_config's, else 22
+	// KnownPorts are further ports of the same host, not to be tried: a key that is
+	// recorded for one of them is good for Ports too.
+	KnownPorts []int
 
 	// Jump lists the hosts to pass through, the nearest first. Nil means what
 	// ssh_config says; empty means none. What a hop leaves empty it takes from
