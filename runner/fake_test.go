@@ -21,11 +21,13 @@ import (
 	"holdfast/runner/remote"
 	"holdfast/runner/wire"
 	"holdfast/tasks/secret"
+	"holdfast/tasks/task"
 )
 
 // fake is a connection to a helper in this process, with the toy modules.
 type fake struct {
-	w *world
+	w       *world
+	modules []*task.Module // the toys, if there are none
 	// answers sees every message of the helper and returns what arrives in its place;
 	// false cuts the connection.
 	answers func(m *wire.Message) (*wire.Message, bool)
@@ -75,7 +77,10 @@ func (c *fake) far(p *process) {
 		p.hangUp()
 		_, _ = io.Copy(io.Discard, fromHelper)
 	})
-	_ = helper.Serve(context.Background(), helper.Options{Modules: toys(c.w), StateDir: c.w.dir, In: toHelper, Out: toNear})
+	if c.modules == nil {
+		c.modules = toys(c.w)
+	}
+	_ = helper.Serve(context.Background(), helper.Options{Modules: c.modules, StateDir: c.w.dir, In: toHelper, Out: toNear})
 	_ = toNear.Close()
 	_ = toHelper.Close()
 	wg.Wait()
@@ -187,6 +192,7 @@ type play struct {
 	// unreachable hosts, with their error.
 	unreachable map[string]error
 	id          string
+	modules     []*task.Module // the toys, if there are none
 }
 
 // outcome is what came of a run.
@@ -198,12 +204,19 @@ type outcome struct {
 
 const head = "playbook: toys\nversion: 1.0.0\n"
 
-func parsePlaybook(t testing.TB, name, text string) *lang.Playbook {
+func (p play) known() []*task.Module {
+	if p.modules != nil {
+		return p.modules
+	}
+	return toys(nil)
+}
+
+func (p play) parse(t testing.TB, name, text string) *lang.Playbook {
 	t.Helper()
 	root, faults := yamlfile.Parse(name+".yml", []byte(head+text))
 	if len(faults) == 0 {
 		var pb *lang.Playbook
-		if pb, faults = lang.Parse(root, name+".yml", lang.Options{Modules: toyNames()}); len(faults) == 0 {
+		if pb, faults = lang.Parse(root, name+".yml", lang.Options{Modules: names(p.known())}); len(faults) == 0 {
 			pb.Name, pb.Digest = name, name
 			return pb
 		}
@@ -219,9 +232,9 @@ func compile(t testing.TB, p play) *load.Playbook {
 		if !ok {
 			return nil, source.Faults{{Message: fmt.Sprintf("no playbook is called %q", name)}}
 		}
-		return parsePlaybook(t, name, text), nil
+		return p.parse(t, name, text), nil
 	}
-	pb, faults := load.Compile(parsePlaybook(t, "toys", p.text), load.Options{Modules: toys(nil), Find: find, Version: "1.0.0"})
+	pb, faults := load.Compile(p.parse(t, "toys", p.text), load.Options{Modules: p.known(), Find: find, Version: "1.0.0"})
 	if len(faults) > 0 {
 		t.Fatalf("faults in %s\n%v", p.text, faults)
 	}
@@ -274,7 +287,7 @@ func (p play) options(t testing.TB, sink event.Sink) runner.Options {
 			if err := p.unreachable[h.Name]; err != nil {
 				return nil, err
 			}
-			return &fake{w: worlds[h.Name], answers: p.answers[h.Name]}, nil
+			return &fake{w: worlds[h.Name], answers: p.answers[h.Name], modules: p.modules}, nil
 		},
 		Session: func(*inventory.Host) remote.Options {
 			return remote.Options{Binaries: remote.Binaries{{Platform: "linux/amd64", Name: "fake", Hash: "0", Gzip: func() ([]byte, error) { return nil, errors.New("no") }}},

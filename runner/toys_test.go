@@ -198,9 +198,9 @@ func write() *task.Module {
 
 func toys(w *world) []*task.Module { return []*task.Module{put(w), say(w), look(w), write()} }
 
-func toyNames() []string {
+func names(modules []*task.Module) []string {
 	var out []string
-	for _, m := range toys(nil) {
+	for _, m := range modules {
 		out = append(out, m.Name)
 	}
 	slices.Sort(out)
