@@ -6,7 +6,7 @@ BIN      := bin/holdfast
 LINT     := golangci-lint
 LINT_VER := v2.15.0
 # Real hosts are shared by all tests of a package; packages run one after another.
-HOSTS    := ./runner/sandbox ./runner/host/... ./testscripts/...
+HOSTS    := ./runner/sandbox ./runner/host/... ./testscripts ./testscripts/acceptance
 
 .PHONY: help build helpers demo test check lint tools unit hosts faults bench fuzz clean
 
