@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -88,8 +90,8 @@ func decode(line []byte) (Event, error) {
 	if err := json.Unmarshal(line, &fields); err != nil {
 		return e, err
 	}
-	for name := range fields {
-		if name != "time" && name != "host" {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if name != "" && name != "time" && name != "host" {
 			e.Unknown = name
 			return e, nil
 		}

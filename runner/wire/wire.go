@@ -169,9 +169,12 @@ func unknownKind(payload []byte) error {
 		return Violationf("a message without a kind")
 	}
 	for name := range fields {
+		if name == "" {
+			break
+		}
 		return &UnknownKind{name[:min(len(name), 64)]}
 	}
-	return nil
+	return Violationf("a message without a kind")
 }
 
 // SendBlob writes content in pieces. sum is its SHA-256.

@@ -193,6 +193,7 @@ func TestUnknownKinds(t *testing.T) {
 		{in: `{"result":null}`, kind: "result"},
 		{in: `{"` + strings.Repeat("x", 100) + `":1}`, kind: strings.Repeat("x", 64)},
 		{in: `{}`, violates: true},
+		{in: `{"":1}`, violates: true},
 		{in: `{"a":1,"b":2}`, violates: true},
 		{in: `null`, violates: true},
 		{in: `[]`, violates: true},
