@@ -85,13 +85,13 @@ func (t *tmpl) fault(err error) *source.Fault {
 const maxRendered = 16 << 20
 
 // bounded is a buffer with a limit.
-type bounded struct{ bytes.Buffer }
+type bounded struct{ buf bytes.Buffer }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > maxRendered {
+	if b.buf.Len()+len(p) > maxRendered {
 		return 0, fmt.Errorf("the template makes more than %d MiB", maxRendered>>20)
 	}
-	return b.Buffer.Write(p)
+	return b.buf.Write(p)
 }
 
 // render runs a template with everything that expressions see too. When it reads
@@ -130,7 +130,7 @@ func (n *Node) render(v *source.Node, r *resolution) (data []byte, revealed bool
 		f.Also = append(f.Also, v.Pos)
 		return nil, in.revealed, f
 	}
-	return b.Bytes(), in.revealed, nil
+	return b.buf.Bytes(), in.revealed, nil
 }
 
 // inputs makes what a template sees.
