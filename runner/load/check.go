@@ -30,11 +30,14 @@ type hostCheck struct {
 	ctx    context.Context
 	faults source.Faults
 	verify bool // these are the tasks of verify, which only read
+	unsure int  // how many conditions around are not known yet
 }
 
-// add keeps a fault of an evaluation; anything else would be a bug of ours.
+// add keeps a fault of an evaluation; anything else would be a bug of ours. An
+// evaluation that goes wrong is no fault of what may not run: its condition may be
+// there to keep that from happening.
 func (c *hostCheck) add(n *Node, err error) {
-	if err == nil {
+	if err == nil || c.unsure > 0 {
 		return
 	}
 	var fs source.Faults
@@ -83,9 +86,13 @@ func (c *hostCheck) once(n *Node, sc *Scope) {
 	if err != nil || !holds && unknown == nil {
 		return
 	}
+	if unknown != nil {
+		c.unsure++
+		defer func() { c.unsure-- }()
+	}
 	switch {
 	case n.Module != nil:
-		c.args(n, sc, unknown == nil)
+		c.args(n, sc)
 	case n.Use != nil:
 		inner, unknown, err := n.Enter(c.ctx, sc)
 		c.add(n, err)
@@ -106,17 +113,12 @@ func (c *hostCheck) once(n *Node, sc *Scope) {
 	}
 }
 
-// args lets the module look at the arguments whose values are known. An evaluation
-// that goes wrong is no fault of a task that may not run: its condition may be there
-// to keep that from happening.
-func (c *hostCheck) args(n *Node, sc *Scope, runs bool) {
+// args lets the module look at the arguments whose values are known.
+func (c *hostCheck) args(n *Node, sc *Scope) {
 	if len(n.Args.texts) == 0 && n.RunAs == nil && !(c.verify && n.Module.MayRead) {
 		return // the same for every host, and looked at with the playbook
 	}
 	args, r, err := n.Args.resolve(c.ctx, sc.Vars(), &SecretTable{})
-	if err != nil && !runs {
-		return
-	}
 	if err != nil {
 		c.add(n, err)
 		return

@@ -160,6 +160,11 @@ func TestUse(t *testing.T) {
 			"bad.yml:4:5: tasks[0].bad.tasks[0].make.name: missing, it is required\n\thint: what to make\nbad.yml:4:12: tasks[0].bad.tasks[0].make.nme: unknown field\n\thint: did you mean \"name\"?"},
 		{"itself", setup{text: "tasks:\n  - use: a\n", uses: map[string]string{"a": "tasks:\n  - use: b\n", "b": "tasks:\n  - use: a\n"}},
 			"b.yml:4:10: tasks[0].a.tasks[0].b.tasks[0].use: \"a\" uses itself: site > a > b > a"},
+		{"faults for a host beside others inside", setup{text: "tasks:\n  - use: inner\n", uses: map[string]string{"inner": "params: {n: {type: int, default: 0}}\ntasks:\n  - make: {nme: a}\n  - make: {name: b, count: \"${params.n}\"}\n"}},
+			"inner.yml:5:5: tasks[0].inner.tasks[0].make.name: missing, it is required\n\thint: what to make\n" +
+				"inner.yml:5:12: tasks[0].inner.tasks[0].make.nme: unknown field\n\thint: did you mean \"name\"?\n" +
+				"inner.yml:6:28: tasks[0].inner.tasks[1].make.count: 0 is less than 1"},
+		{"what may not run", setup{text: "tasks:\n  - make: {name: a}\n    register: r\n  - when: r.uid > 0\n    tasks: [{make: {name: \"${host.labels.none}\"}}, {make: {name: a}, when: host.labels.none == \"x\"}]\n"}, ""},
 		{"results of the user", setup{text: "tasks:\n  - make: {name: a}\n    register: r\n  - use: inner\n", uses: map[string]string{"inner": "tasks:\n  - make: {name: \"${r.home}\"}\n"}},
 			"inner.yml:4:21: tasks[1].inner.tasks[0].make.name: undeclared reference \"r\"\n\talso: site.yml:5:15\n\thint: a used playbook sees its own parameters only: hand it over using with"},
 		{"results of the used", setup{text: "tasks:\n  - use: inner\n  - make: {name: \"${r.home}\"}\n", uses: map[string]string{"inner": "tasks:\n  - make: {name: a}\n    register: r\n"}},
