@@ -82,7 +82,7 @@ func (p *parser) common(e *Entry, path string) map[string]func(*source.Node) {
 		"register":       p.identifier(path+".register", func(name Name) { e.Register = name }),
 		"notify":         func(n *source.Node) { e.Notify = p.texts(n, path+".notify") },
 		"retry":          func(n *source.Node) { e.Retry = p.retry(n, path+".retry") },
-		"timeout":        p.duration(path+".timeout", time.Second, &e.Timeout),
+		"timeout":        p.duration(path+".timeout", time.Second, maxDuration, &e.Timeout),
 		"run_as":         keep(&e.RunAs),
 		"changed_if":     keep(&e.ChangedIf),
 		"fail_if":        keep(&e.FailIf),
@@ -120,7 +120,7 @@ func (p *parser) retry(n *source.Node, path string) *Retry {
 			}
 			r.Times = times
 		},
-		"delay": p.duration(path+".delay", 0, &r.Delay),
+		"delay": p.duration(path+".delay", 0, maxDuration, &r.Delay),
 		"until": func(v *source.Node) { r.Until = v },
 	})
 	return r
@@ -143,13 +143,8 @@ func (p *parser) block(e *Entry, key string, n *source.Node, path string) {
 func (p *parser) guard(n *source.Node, path string) *Guard {
 	g := &Guard{Pos: n.Pos, Within: DefaultWithin}
 	p.keys(n, path, map[string]func(*source.Node){
-		"within": func(v *source.Node) {
-			p.duration(path+".within", 10*time.Second, &g.Within)(v)
-			if g.Within < 10*time.Second || g.Within > time.Hour {
-				p.faults.Addf(v.Pos, path+".within", "want between 10s and 1h, got %s", g.Within)
-			}
-		},
-		"via": func(v *source.Node) { g.Via = p.via(v, path+".via") },
+		"within": p.duration(path+".within", 10*time.Second, time.Hour, &g.Within),
+		"via":    func(v *source.Node) { g.Via = p.via(v, path+".via") },
 	})
 	if len(g.Via) == 0 {
 		g.Via = []Via{{Pos: n.Pos}}

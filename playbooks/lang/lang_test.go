@@ -140,6 +140,26 @@ func TestEntryFaults(t *testing.T) {
 	check(t, tests)
 }
 
+func TestGuardFaults(t *testing.T) {
+	guard := func(text string) string { return head + "tasks:\n  - {tasks: [{command: {}}], guard: " + text + "}" }
+	tests := []struct {
+		name, text, want string
+	}{
+		{"everything", guard("{via: [{user: a, port: 22}, {address: b}], within: 1h}"), ""},
+		{"one way", guard("{via: {user: a}}"), ""},
+		{"no mapping", guard("yes"), "p.yml:4:37: tasks[0].guard: want a mapping, got a value"},
+		{"an unknown key", guard("{vai: []}"), "p.yml:4:38: tasks[0].guard.vai: unknown key\n\thint: did you mean \"via\"?"},
+		{"a way with an unknown key", guard("{via: [{user: a}, {usr: a}]}"), "p.yml:4:56: tasks[0].guard.via[1].usr: unknown key\n\thint: did you mean \"user\"?"},
+		{"a way that is a text", guard("{via: admin}"), "p.yml:4:43: tasks[0].guard.via[0]: want a mapping, got a value"},
+		{"too short", guard("{within: 5s}"), "p.yml:4:46: tasks[0].guard.within: 5s is out of range: want 10s to 1h"},
+		{"too long", guard("{within: 2h}"), "p.yml:4:46: tasks[0].guard.within: 2h is out of range: want 10s to 1h"},
+		{"not on a block", head + "tasks:\n  - {command: {}, guard: {}}", "p.yml:4:26: tasks[0].guard: only goes with a block of tasks"},
+		{"with a rescue", head + "tasks:\n  - {tasks: [{command: {}}], rescue: [{command: {}}], guard: {}}",
+			"p.yml:4:62: tasks[0].guard: a block with a guard has no rescue and no always: the guard takes it back"},
+	}
+	check(t, tests)
+}
+
 func TestHandlerFaults(t *testing.T) {
 	handler := func(text string) string { return head + "tasks: []\nhandlers:\n  h: " + text }
 	const plain = ": a handler is a plain task: no block, use, each or register\n\thint: handlers are stored on the host, so that the next run can finish them"

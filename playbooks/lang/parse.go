@@ -162,8 +162,8 @@ func (p *parser) oneOf(path string, dst *string, words ...string) func(*source.N
 // maxDuration bounds what a host is asked to wait for.
 const maxDuration = 7 * 24 * time.Hour
 
-// duration reads a time from least on.
-func (p *parser) duration(path string, least time.Duration, dst *time.Duration) func(*source.Node) {
+// duration reads a time from least to most.
+func (p *parser) duration(path string, least, most time.Duration, dst *time.Duration) func(*source.Node) {
 	return func(n *source.Node) {
 		var d task.Duration
 		if n.Kind != source.Scalar {
@@ -174,12 +174,23 @@ func (p *parser) duration(path string, least time.Duration, dst *time.Duration) 
 			p.faults.Addf(n.Pos, path, "%s", err)
 			return
 		}
-		if d.Std() < least || d.Std() > maxDuration {
-			p.faults.Addf(n.Pos, path, "%s is out of range: want %s to 7d", n.Text, least)
+		if d.Std() < least || d.Std() > most {
+			p.faults.Addf(n.Pos, path, "%s is out of range: want %s to %s", n.Text, short(least), short(most))
 			return
 		}
 		*dst = d.Std()
 	}
+}
+
+// short writes a time as playbooks do: 10s, 1h, 7d.
+func short(d time.Duration) string {
+	switch {
+	case d > 0 && d%(24*time.Hour) == 0:
+		return strconv.Itoa(int(d/(24*time.Hour))) + "d"
+	case d > 0 && d%time.Hour == 0:
+		return strconv.Itoa(int(d/time.Hour)) + "h"
+	}
+	return d.String()
 }
 
 func (p *parser) texts(n *source.Node, path string) []Name {
