@@ -142,14 +142,15 @@ func (h *hostRun) settleGuard(ctx context.Context, g *guardRun, failed error) er
 	}
 	deadline := time.Now().Add(g.within)
 	for i, p := range g.paths {
-		if ctx.Err() != nil {
-			break
-		}
-		if err := h.prove(ctx, g, i, p, &deadline); err != nil {
+		st, err := h.prove(ctx, g, i, p, &deadline)
+		if err != nil {
 			h.tell(&event.Guard{Status: "unproved", Paths: []string{p.String()}, Error: CleanText(err.Error())})
 			break
 		}
 		h.tell(&event.Guard{Status: "proved", Paths: []string{p.String()}})
+		if guard.Status(st.Status).Final() {
+			return h.concludeGuard(st, nil)
+		}
 	}
 	return h.concludeGuard(h.awaitVerdict(ctx, g))
 }
@@ -177,27 +178,31 @@ func (h *hostRun) lostUnder(ctx context.Context, g *guardRun, err error) error {
 
 // prove logs in over one path, with a connection that shares nothing with ours, until
 // it works or the guard's time is over, which a person may extend.
-func (h *hostRun) prove(ctx context.Context, g *guardRun, i int, p Path, deadline *time.Time) error {
+func (h *hostRun) prove(ctx context.Context, g *guardRun, i int, p Path, deadline *time.Time) (*wire.GuardState, error) {
+	var last error // not that of an attempt that the deadline cut short
 	for {
 		limit, cancel := context.WithDeadline(ctx, *deadline)
-		err := h.proveOnce(limit, g, i, p)
+		st, err := h.proveOnce(limit, g, i, p)
+		if err != nil && (last == nil || limit.Err() == nil) {
+			last = err
+		}
 		cancel()
 		var refused *guardRefusal
 		if err == nil || errors.As(err, &refused) || ctx.Err() != nil {
-			return err
+			return st, err
 		}
 		if left := h.remaining(ctx); time.Now().Add(left).After(*deadline) {
 			*deadline = time.Now().Add(left)
 		}
 		if time.Now().After(*deadline) {
-			return err
+			return nil, last
 		}
 		select {
 		case <-time.After(min(2*time.Second, time.Until(*deadline))):
 		case <-h.run.opts.Stop:
-			return err
+			return nil, last
 		case <-ctx.Done():
-			return err
+			return nil, last
 		}
 	}
 }
@@ -223,25 +228,34 @@ type guardRefusal struct{ message string }
 
 func (r *guardRefusal) Error() string { return r.message }
 
-func (h *hostRun) proveOnce(ctx context.Context, g *guardRun, i int, p Path) error {
+func (h *hostRun) proveOnce(ctx context.Context, g *guardRun, i int, p Path) (*wire.GuardState, error) {
 	conn, err := h.run.opts.ConnectPath(ctx, h.host, p)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	defer h.spend(conn)
 	defer conn.Close() //nolint:errcheck // the proof counts
 	s, err := h.openGuard(ctx, conn)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer s.Close() //nolint:errcheck // the proof counts
 	st, err := s.Guard(ctx, &wire.Guard{Action: wire.GuardProve, Nonce: g.nonce, Path: i})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if st.Error != "" {
-		return &guardRefusal{Clean(st.Error)}
+		return nil, &guardRefusal{Clean(st.Error)}
 	}
-	return nil
+	return st, nil
+}
+
+// spend counts the traffic of a connection beside the run's own.
+func (h *hostRun) spend(conn remote.Conn) {
+	if s, ok := conn.(Stats); ok {
+		up, down, trips, _ := s.Traffic()
+		h.beside.up, h.beside.down, h.beside.trips = h.beside.up+up, h.beside.down+down, h.beside.trips+trips
+	}
 }
 
 func (h *hostRun) openGuard(ctx context.Context, conn remote.Conn) (*remote.Session, error) {
@@ -258,8 +272,7 @@ const verdictGrace = 5 * time.Minute
 // there, over a new one if not.
 func (h *hostRun) awaitVerdict(ctx context.Context, g *guardRun) (*wire.GuardState, error) {
 	if h.cut == nil {
-		left := h.remaining(ctx)
-		first, cancel := context.WithTimeout(ctx, left+5*time.Second)
+		first, cancel := context.WithTimeout(ctx, h.remaining(ctx)+5*time.Second)
 		defer cancel()
 		st, err := h.session.Guard(first, &wire.Guard{Action: wire.GuardWait})
 		if err == nil {
@@ -290,6 +303,7 @@ func (h *hostRun) askAgain(ctx context.Context) (*wire.GuardState, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer h.spend(conn)
 	defer conn.Close() //nolint:errcheck // the answer counts
 	s, err := h.openGuard(ctx, conn)
 	if err != nil {

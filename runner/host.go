@@ -38,11 +38,12 @@ type hostRun struct {
 	broken   error                // errStop when an answer ends the work
 	failed   bool
 
-	violation error     // of the protocol, which only the engine can see
-	hangUp    func()    // ends the exchange at once
-	guard     *guardRun // the guard that an author asked for, while its block runs
-	verdict   string    // of a guard that took something back
-	cut       error     // the connection is gone; what is known came over another one
+	violation error                           // of the protocol, which only the engine can see
+	hangUp    func()                          // ends the exchange at once
+	guard     *guardRun                       // the guard that an author asked for, while its block runs
+	verdict   string                          // of a guard that took something back
+	cut       error                           // the connection is gone; what is known came over another one
+	beside    struct{ up, down, trips int64 } // traffic of the connections of guards
 	at        remote.Endpoint
 }
 
@@ -60,6 +61,7 @@ func (h *hostRun) work(ctx context.Context) {
 		err = h.talk(ctx, conn)
 		if s, ok := conn.(Stats); ok {
 			f.BytesUp, f.BytesDown, f.RoundTrips, _ = s.Traffic()
+			f.BytesUp, f.BytesDown, f.RoundTrips = f.BytesUp+h.beside.up, f.BytesDown+h.beside.down, f.RoundTrips+h.beside.trips
 		}
 		if cerr := conn.Close(); err == nil && cerr != nil {
 			h.warn("cannot close the connection: "+cerr.Error(), "")

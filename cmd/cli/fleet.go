@@ -177,7 +177,12 @@ func (f *fleet) connectPath(ctx context.Context, h *inventory.Host, p runner.Pat
 	if p.Address != "" {
 		target.Address = p.Address
 	}
-	return sshconn.Dial(ctx, target, sshconn.Options{Memory: f.memory})
+	counter := &sshconn.Counter{}
+	conn, err := sshconn.Dial(ctx, target, sshconn.Options{Memory: f.memory, Counter: counter})
+	if err != nil {
+		return nil, err
+	}
+	return &counted{conn, counter}, nil
 }
 
 // target turns what the inventory says about SSH into what sshconn wants.

@@ -6,10 +6,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +36,11 @@ const siteDir = "/var/lib/holdfast-sandbox-faults"
 const hosts = 4
 
 func TestMain(m *testing.M) {
+	// Tests mostly wait for deadlines, so as many run at a time as there are hosts.
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(hosts)); err != nil {
+		panic(err) // the testing package has this flag
+	}
 	code, err := prepared(m.Run)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "cannot test on hosts:", err)
@@ -198,7 +205,7 @@ func (l *lab) as(r reach) string {
 	// Host keys belong to an address and a port.
 	address, more := site.address[l.host], ""
 	for line := range strings.Lines(string(known)) {
-		if key, ok := strings.CutPrefix(line, address+" "); ok {
+		if _, key, ok := strings.Cut(line, ","+address+" "); ok {
 			more += "[" + address + "]:222 " + key + "[" + address + "]:223 " + key
 		}
 	}

@@ -18,7 +18,7 @@ dirs="/etc /home /root /usr/local /var/spool"
 find $dirs -xdev -printf 'path %p: %y %m %U:%G %l\n'
 find $dirs -xdev -type f -exec sha256sum {} + | sed -E 's/^([0-9a-f]+)  (.*)$/content \2: \1/'
 systemctl list-units --state=active,activating,failed --type=service,socket --no-legend --no-pager --plain |
-  grep -vE '^(user@|user-runtime-dir@|session-)' | awk '{print "unit " $1 ": " $2 " " $3}'
+  grep -vE '^(user@|user-runtime-dir@|session-|systemd-logind)' | awk '{print "unit " $1 ": " $2 " " $3}'
 ip -o -4 address | awk '{print "address " $2 ": " $4}'
 ip -o link | sed -E 's/^[0-9]+: ([^:@]+).* state ([A-Z]+).*/link \1: \2/'
 ip route | sed 's/^/route: /'
