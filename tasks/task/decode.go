@@ -115,19 +115,18 @@ func hintFor(name string, fields []Field) string {
 // which fields go together. A null is there and says: leave it alone.
 func (d *decoder) complete(given map[string]source.Entry, at source.Pos, path string, v reflect.Value, f *Field) {
 	e, ok := given[f.Name]
-	path += "." + f.Name
 	switch {
 	case ok && e.Value.IsNull():
 		if f.Required || !f.Optional {
-			d.fault(e.Value, path, "", "want %s, got nothing", f.TypeName())
+			d.fault(e.Value, path+"."+f.Name, "", "want %s, got nothing", f.TypeName())
 		}
 	case ok:
-		d.together(given, e, path, f)
+		d.together(given, e, path+"."+f.Name, f)
 	case f.Required:
-		d.faults.Addf(at, path, "missing, it is required").Hint = asHint(f.Doc)
+		d.faults.Addf(at, path+"."+f.Name, "missing, it is required").Hint = asHint(f.Doc)
 	case f.HasDefault:
-		plain := decoder{}
-		plain.scalar(source.NewScalar(at, source.Str, f.Default), path, settable(v, f), f)
+		plain := decoder{} // the default was read when the module was made
+		plain.scalar(source.NewScalar(at, source.Str, f.Default), "", settable(v, f), f)
 	}
 }
 
