@@ -128,6 +128,7 @@ func enter(t *testing.T) *lab {
 		}
 		site.free <- l.host
 	})
+	l.settled()
 	return l
 }
 
