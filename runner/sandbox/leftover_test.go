@@ -68,13 +68,17 @@ func TestSandboxesAreApart(t *testing.T) {
 
 func TestCancelledUpLeavesNothing(t *testing.T) {
 	s, dir := open(t)
-	for _, after := range []time.Duration{50, 250, 600} {
+	for i, after := range []time.Duration{50, 250, 600} {
 		ctx, cancel := context.WithTimeout(t.Context(), after*time.Millisecond)
 		_, err := s.Up(ctx, sandbox.UpOptions{Count: 2})
 		cancel()
-		if err == nil {
+		if err == nil && i == 0 {
 			t.Errorf("Up with a limit of %d ms: got no error", after)
-			continue
+		}
+		if err == nil { // a quiet machine boots two hosts within the last limit
+			if err := s.Down(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 		}
 		wantNoTraces(t, dir)
 		if list, err := s.List(t.Context()); err != nil || len(list) != 0 {
