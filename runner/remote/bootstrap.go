@@ -105,8 +105,9 @@ func (b *bootstrap) run(bins Binaries, root Root, pushed func(Pushed)) error {
 	first := elevate(root, b.nonce) + "\n"
 	second := locate(bins, b.nonce) + "\n"
 	if !root.Want || root.Password == nil {
-		if err := b.send(first + second); err != nil {
-			return err
+		if _, err := io.WriteString(b.proc.Stdin(), first+second); err != nil {
+			b.soak()
+			return b.ended()
 		}
 	} else {
 		if err := b.send(first); err != nil {
@@ -127,6 +128,12 @@ func (b *bootstrap) send(s string) error {
 		return b.ended()
 	}
 	return nil
+}
+
+// soak takes in what a far end that reads no more has printed: it says why.
+func (b *bootstrap) soak() {
+	text, _ := io.ReadAll(io.LimitReader(b.out, wire.MaxNoise)) // what came before an error counts too
+	b.noise.Write(text)
 }
 
 // password gives sudo its password when, and only when, it asks with our prompt.
