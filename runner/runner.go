@@ -56,7 +56,7 @@ type Options struct {
 	// Stop ends every host after its current atomic step when it is closed; the
 	// context ends them at once.
 	Stop <-chan struct{}
-	// UndoRun is the run to take back: an ID, or "last".
+	// Undo says what to take back, in the modes of undo.
 	Undo UndoOptions
 }
 

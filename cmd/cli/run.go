@@ -115,7 +115,7 @@ func (o *playOptions) readParams() (map[string]*source.Node, source.Faults) {
 	out := map[string]*source.Node{}
 	var faults source.Faults
 	for _, name := range o.files {
-		data, err := readFile(o.env.path(name))
+		data, err := os.ReadFile(o.env.path(name))
 		if err != nil {
 			var at *fs.PathError
 			if errors.As(err, &at) {

@@ -30,5 +30,3 @@ func (env *Env) height() int {
 	}
 	return 24
 }
-
-func readFile(name string) ([]byte, error) { return os.ReadFile(name) }

@@ -277,7 +277,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		n, err := source.FromJSON(source.Pos{File: "f", Line: 1, Col: 1}, []byte(text))
 		if err != nil {
-			t.Skip()
+			return // what is no tree never gets to the decoder
 		}
 		s.params = toy{}
 		if b, err := m.Bind(n, twoSecrets); err == nil {
