@@ -260,7 +260,8 @@ func (env *Env) fleet() *fleet {
 	return &fleet{env: env, secrets: &secrets.Providers{Getenv: env.Getenv}}
 }
 
-func binaries() (remote.Binaries, error) { return helperbin.All() }
+// binaries returns the helpers for what needs no TLS from a host.
+func binaries() (remote.Binaries, error) { return helperbin.All(false) }
 
 // whoami names the person and the machine that a run comes from.
 func (env *Env) whoami() (name, machine string) {

@@ -15,6 +15,7 @@ import (
 	"holdfast/playbooks/source/yamlfile"
 	"holdfast/runner"
 	"holdfast/runner/event"
+	"holdfast/runner/helperbin"
 	"holdfast/runner/load"
 	"holdfast/tasks"
 )
@@ -163,7 +164,7 @@ func (o *playOptions) engine(ctx context.Context, opts runner.Options) (event.Ru
 	if err != nil {
 		return event.RunFinished{}, err
 	}
-	bins, err := binaries()
+	bins, err := helperbin.All(opts.Playbook != nil && opts.Playbook.TLS())
 	if err != nil {
 		return event.RunFinished{}, err
 	}

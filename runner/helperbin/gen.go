@@ -23,9 +23,11 @@ func main() {
 		into = os.Args[1]
 	}
 	for _, arch := range []string{"amd64", "arm64"} {
-		if err := build(arch, into); err != nil {
-			fmt.Fprintln(os.Stderr, "cannot build the helper:", err)
-			os.Exit(1)
+		for _, kind := range []kind{{suffix: ""}, {suffix: "-tls", tls: true}} {
+			if err := build(arch, kind, into); err != nil {
+				fmt.Fprintln(os.Stderr, "cannot build the helper:", err)
+				os.Exit(1)
+			}
 		}
 	}
 }
@@ -35,14 +37,27 @@ func main() {
 // which is little beside what the helper waits for.
 const noInlining = "-gcflags=all=-l"
 
-func build(arch, into string) error {
+// kind is a helper with or without TLS, which is a fifth of it and which few plays need.
+type kind struct {
+	suffix string
+	tls    bool
+}
+
+func (k kind) tags() string {
+	if k.tls {
+		return "-tags="
+	}
+	return "-tags=notls"
+}
+
+func build(arch string, k kind, into string) error {
 	dir, err := os.MkdirTemp("", "holdfast-helper")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
 	out := filepath.Join(dir, "holdfast-helper")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", noInlining, "-ldflags=-s -w -buildid=", "-o", out, "holdfast/cmd/holdfast-helper")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", k.tags(), noInlining, "-ldflags=-s -w -buildid=", "-o", out, "holdfast/cmd/holdfast-helper")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
@@ -53,11 +68,11 @@ func build(arch, into string) error {
 		return err
 	}
 	sum := sha256.Sum256(data)
-	manifest, err := json.Marshal(map[string]any{"platform": "linux/" + arch, "hash": hex.EncodeToString(sum[:]), "size": len(data)})
+	manifest, err := json.Marshal(map[string]any{"platform": "linux/" + arch, "hash": hex.EncodeToString(sum[:]), "size": len(data), "tls": k.tls})
 	if err != nil {
 		return err
 	}
-	name := filepath.Join(into, "linux-"+arch)
+	name := filepath.Join(into, "linux-"+arch+k.suffix)
 	_, missing := os.Stat(name + ".gz")
 	if old, err := os.ReadFile(name + ".json"); err == nil && missing == nil && bytes.Equal(old, append(manifest, '\n')) {
 		return nil

@@ -30,13 +30,18 @@ type Manifest struct {
 	Platform string `json:"platform"`
 	Hash     string `json:"hash"`
 	Size     int64  `json:"size"`
+	TLS      bool   `json:"tls"`
 }
 
-// All returns the helpers of this build. It reads only the manifests; the helpers
+// All returns the helpers of this build, one for each platform: those that speak
+// TLS, or the smaller ones that do not. It reads only the manifests; the helpers
 // themselves are read when they have to be pushed.
-func All() (remote.Binaries, error) {
+func All(tls bool) (remote.Binaries, error) {
 	var out remote.Binaries
 	for _, platform := range []string{"linux-amd64", "linux-arm64"} {
+		if tls {
+			platform += "-tls"
+		}
 		b, err := embedded.ReadFile("bin/" + platform + ".json")
 		if err != nil {
 			continue // not generated: a bare clone has none

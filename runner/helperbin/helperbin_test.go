@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -43,7 +44,13 @@ func whole(t *testing.T, b remote.Binary) {
 
 // Generated or not, a build has a helper for its own platform.
 func TestAll(t *testing.T) {
-	all, err := helperbin.All()
+	for _, tls := range []bool{false, true} {
+		t.Run(fmt.Sprint(tls), func(t *testing.T) { testAll(t, tls) })
+	}
+}
+
+func testAll(t *testing.T, tls bool) {
+	all, err := helperbin.All(tls)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,21 @@ type Playbook struct {
 	folder   *folder
 }
 
+// TLS reports whether a module of it may speak TLS from a host.
+func (p *Playbook) TLS() bool {
+	for _, h := range p.Handlers {
+		if slices.ContainsFunc(h.Tasks, (*Node).tls) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(p.Tasks, (*Node).tls) || slices.ContainsFunc(p.Verify, (*Node).tls)
+}
+
+func (n *Node) tls() bool {
+	return n.Module != nil && n.Module.TLS || n.Use != nil && n.Use.TLS() ||
+		slices.ContainsFunc(slices.Concat(n.Tasks, n.Rescue, n.Always), (*Node).tls)
+}
+
 // Handler is a handler with the name that it has on hosts: that of a used playbook
 // begins with the playbook's name.
 type Handler struct {

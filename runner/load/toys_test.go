@@ -75,7 +75,7 @@ func action(name string, edit func(*task.ActionDef[doParams, made])) *task.Modul
 var toys = []*task.Module{
 	makeModule,
 	action("do", nil),
-	action("look", func(d *task.ActionDef[doParams, made]) { d.ReadOnly = true }),
+	action("look", func(d *task.ActionDef[doParams, made]) { d.ReadOnly, d.TLS = true, true }),
 	action("maybe", func(d *task.ActionDef[doParams, made]) { d.Reads = func(p doParams) bool { return p.Look } }),
 }
 

@@ -56,6 +56,7 @@ var Module = task.NewAction(task.ActionDef[Params, Result]{
 	Run:          run,
 	Changed:      func(p Params, _ Result) bool { return !p.reads() },
 	Reads:        func(p Params) bool { return p.reads() },
+	TLS:          true,
 	Irreversible: "what a server made of a request cannot be taken back from here",
 })
 

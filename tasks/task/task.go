@@ -49,6 +49,8 @@ type Def[P, S any] struct {
 	Undo     func(context.Context, Writer, P, S) error // optional; S is from before Apply
 	// Irreversible says why there is no Undo although Apply runs commands.
 	Irreversible string
+	// TLS says that it may speak TLS from the host: the larger helper is sent then.
+	TLS bool
 }
 
 // ActionDef defines a module that does something which is not a state. R is the
@@ -76,6 +78,7 @@ type ActionDef[P, R any] struct {
 	// Reversible says whether Undo can take these arguments back; nil: when Undo is there.
 	Reversible   func(P) bool
 	Irreversible string
+	TLS          bool // as in [Def]
 }
 
 // Module is a Def or an ActionDef with its types erased. The engine and the
@@ -90,6 +93,7 @@ type Module struct {
 	Wait         bool
 	HasUndo      bool
 	Irreversible string
+	TLS          bool
 	Params       []Field
 	Result       []Field
 	ParamType    reflect.Type
@@ -118,7 +122,7 @@ func New[P, S any](def Def[P, S]) *Module {
 		panic(def.Name + ": a Def needs Resource, Observe, Diff and Apply")
 	}
 	m := newModule(def.Name, def.Doc, reflect.TypeFor[P](), reflect.TypeFor[S]())
-	m.Risk, m.HasUndo, m.Irreversible = def.Risk, def.Undo != nil, def.Irreversible
+	m.Risk, m.HasUndo, m.Irreversible, m.TLS = def.Risk, def.Undo != nil, def.Irreversible, def.TLS
 	m.bind = func(d *decoder, n *source.Node, at source.Pos) *Bound {
 		p := new(P)
 		if !d.params(m, n, at, p) {
@@ -160,7 +164,7 @@ func NewAction[P, R any](def ActionDef[P, R]) *Module {
 	}
 	m := newModule(def.Name, def.Doc, reflect.TypeFor[P](), reflect.TypeFor[R]())
 	m.Action, m.ReadOnly, m.Wait, m.MayRead = true, def.ReadOnly, def.Wait, def.Reads != nil
-	m.Risk, m.HasUndo, m.Irreversible = def.Risk, def.Undo != nil, def.Irreversible
+	m.Risk, m.HasUndo, m.Irreversible, m.TLS = def.Risk, def.Undo != nil, def.Irreversible, def.TLS
 	m.bind = func(d *decoder, n *source.Node, at source.Pos) *Bound {
 		p := new(P)
 		if !d.params(m, n, at, p) {

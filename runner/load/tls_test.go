@@ -1,0 +1,33 @@
+package load_test
+
+import (
+	"fmt"
+	"testing"
+)
+
+// The larger helper is sent for a module that may speak TLS wherever it stands.
+func TestTLS(t *testing.T) {
+	cases := map[string]string{
+		"a task":     "tasks: [{%s: {what: a, look: true}}]",
+		"in a block": "tasks: [{name: b, tasks: [{%s: {what: a, look: true}}]}]",
+		"a rescue":   "tasks: [{name: b, tasks: [{make: {name: a}}], rescue: [{%s: {what: a, look: true}}]}]",
+		"verify":     "tasks: []\nverify: [{%s: {what: a, look: true}}]",
+		"a handler":  "tasks: [{make: {name: a}, notify: [h]}]\nhandlers: {h: {%s: {what: a, look: true}}}",
+		"a use":      "tasks: [{use: other}]",
+	}
+	for name, text := range cases {
+		for module, want := range map[string]bool{"maybe": false, "look": true} {
+			s := setup{text: text, uses: map[string]string{"other": fmt.Sprintf("tasks: [{%s: {what: a, look: true}}]", module)}}
+			if name != "a use" {
+				s.text = fmt.Sprintf(text, module)
+			}
+			pb, faults := s.compile()
+			if len(faults) > 0 {
+				t.Fatal(name, module, faults)
+			}
+			if got := pb.TLS(); got != want {
+				t.Errorf("%s with %s: got %t, want %t", name, module, got, want)
+			}
+		}
+	}
+}
