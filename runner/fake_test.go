@@ -193,6 +193,7 @@ type play struct {
 	unreachable map[string]error
 	id          string
 	modules     []*task.Module // the toys, if there are none
+	near        *world         // the controller
 }
 
 // outcome is what came of a run.
@@ -282,6 +283,8 @@ func (p play) options(t testing.TB, sink event.Sink) runner.Options {
 	if len(faults) > 0 {
 		t.Fatalf("faults in %s\n%v", p.text, faults)
 	}
+	session := remote.Options{Binaries: remote.Binaries{{Platform: "linux/amd64", Name: "fake", Hash: "0", Gzip: func() ([]byte, error) { return nil, errors.New("no") }}},
+		Setup: 10 * time.Second, Grace: 5 * time.Second}
 	return runner.Options{ID: p.id, Mode: p.mode, Playbook: pb, Bound: bound, Hosts: hosts, Blobs: blobs, Forks: p.forks, Sink: sink, Stop: p.stop,
 		Connect: func(_ context.Context, h *inventory.Host) (remote.Conn, error) {
 			if err := p.unreachable[h.Name]; err != nil {
@@ -289,10 +292,13 @@ func (p play) options(t testing.TB, sink event.Sink) runner.Options {
 			}
 			return &fake{w: worlds[h.Name], answers: p.answers[h.Name], modules: p.modules}, nil
 		},
-		Session: func(*inventory.Host) remote.Options {
-			return remote.Options{Binaries: remote.Binaries{{Platform: "linux/amd64", Name: "fake", Hash: "0", Gzip: func() ([]byte, error) { return nil, errors.New("no") }}},
-				Setup: 10 * time.Second, Grace: 5 * time.Second}
-		}}
+		Near: func(context.Context) (remote.Conn, remote.Options, error) {
+			if p.near == nil {
+				return nil, remote.Options{}, errors.New("no controller")
+			}
+			return &fake{w: p.near, modules: p.modules}, session, nil
+		},
+		Session: func(*inventory.Host) remote.Options { return session }}
 }
 
 // run makes the run and holds its stream to the rules.

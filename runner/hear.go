@@ -152,6 +152,9 @@ func (h *hostRun) conclude(meta *stepMeta, r *wire.Result, f *event.TaskFinished
 		}
 	}
 	meta.status = f.Status
+	if n := meta.node; n != nil && n.Entry.Once {
+		h.run.turns.settle(n, h.host.Name, f.Status, meta.value)
+	}
 	if h.open == meta {
 		h.open = nil
 	}

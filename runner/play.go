@@ -165,6 +165,8 @@ func (h *hostRun) once(ctx context.Context, v visit) error {
 			h.report(n, event.TaskFinished{Status: event.Skipped, Reason: "when is false"})
 		}
 		return nil
+	case n.Module != nil && n.Entry.Once:
+		return h.single(ctx, v)
 	case n.Module != nil:
 		return h.add(ctx, v)
 	case n.Use != nil:

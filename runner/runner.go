@@ -48,8 +48,11 @@ type Options struct {
 	ConnectPath func(ctx context.Context, h *inventory.Host, p Path) (remote.Conn, error)
 	// Session returns the options of the session on a host: helpers, root.
 	Session func(h *inventory.Host) remote.Options
-	Forks   int // hosts at a time; 0 is DefaultForks
-	Sink    event.Sink
+	// Near opens a connection to the machine that this program runs on, for tasks
+	// with on: controller.
+	Near  func(ctx context.Context) (remote.Conn, remote.Options, error)
+	Forks int // hosts at a time; 0 is DefaultForks
+	Sink  event.Sink
 	// Controller, User and Command name the run for others on the host.
 	Controller, User, Command string
 	Diff                      bool
@@ -104,7 +107,7 @@ func Run(ctx context.Context, opts Options) event.RunFinished {
 	if opts.Stop == nil {
 		opts.Stop = make(chan struct{})
 	}
-	r := &run{opts: opts, began: time.Now()}
+	r := &run{opts: opts, began: time.Now(), near: newNear(opts.Near)}
 	r.start()
 	hosts := r.jobs()
 	sem := semaphore.NewWeighted(int64(opts.Forks))
@@ -131,6 +134,9 @@ func Run(ctx context.Context, opts Options) event.RunFinished {
 	wg.Wait()
 	enough()
 	watch.Wait()
+	if err := r.near.close(ctx); err != nil {
+		r.emit("", event.Event{Warning: &event.Warning{Message: "the helper on the controller did not end well: " + Clean(err.Error())}})
+	}
 	return r.finish(ctx)
 }
 
@@ -141,6 +147,8 @@ type run struct {
 	mu    sync.Mutex
 	tally event.RunFinished
 	worst int
+	near  *near
+	turns turns
 }
 
 func (r *run) emit(host string, e event.Event) {

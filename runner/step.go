@@ -25,7 +25,8 @@ type stepMeta struct {
 	// stays is set when the host goes on after a failure, which still counts.
 	stays  bool
 	status event.Status
-	value  any // the result, or an expr.Unknown
+	value  any  // the result, or an expr.Unknown
+	reads  bool // changes nothing; known for tasks on the controller
 
 	// A task with retry.until is several steps and one task. Its outcome waits in
 	// held until it is decided which step was the last.
@@ -56,6 +57,12 @@ func (l *loop) land(sc *load.Scope, name string) {
 // add resolves a task and puts it into the batch. What it depends on is a barrier:
 // the batch before it is run first.
 func (h *hostRun) add(ctx context.Context, v visit) error {
+	if v.node.Entry.OnController {
+		// It must see what the host has done so far.
+		if err := h.flush(ctx); err != nil {
+			return err
+		}
+	}
 	st, m, unknown, err := h.resolve(ctx, v)
 	if err == nil && unknown != nil {
 		if err := h.flush(ctx); err != nil {
@@ -75,7 +82,7 @@ func (h *hostRun) add(ctx context.Context, v visit) error {
 	if v.node.Until != nil && !planned {
 		return h.until(ctx, v, st, m)
 	}
-	if err := h.enqueue(ctx, st); err != nil || planned || v.node.ChangedIf == nil && v.node.FailIf == nil {
+	if err := h.deliver(ctx, v, st, m); err != nil || planned || v.node.ChangedIf == nil && v.node.FailIf == nil {
 		return err
 	}
 	// The result decides what happens next, so the host must wait for it.
@@ -127,7 +134,7 @@ func (h *hostRun) until(ctx context.Context, v visit, st *wire.Step, m *stepMeta
 			h.meta[st.N] = m
 		}
 		m.held, m.ended = nil, nil
-		if err := h.enqueue(ctx, st); err != nil {
+		if err := h.deliver(ctx, v, st, m); err != nil {
 			return err
 		}
 		if err := h.flush(ctx); err != nil {
@@ -193,6 +200,11 @@ func (h *hostRun) resolve(ctx context.Context, v visit) (*wire.Step, *stepMeta, 
 		st.Retries, st.Delay = e.Retry.Times, e.Retry.Delay
 	}
 	m := &stepMeta{task: h.task(n, st.N), node: n, notify: st.Notify, ignore: ignore}
+	if e.OnController {
+		if m.reads, err = n.OnlyReads(res, h.secrets); err != nil {
+			return nil, nil, nil, err
+		}
+	}
 	m.stays = !ignore && h.goesOn(v.verify)
 	st.Ignore = ignore || m.stays
 	h.meta[st.N] = m
@@ -209,6 +221,9 @@ func (h *hostRun) task(n *load.Node, step int) event.Task {
 	t := event.Task{Step: step, Name: n.Entry.Name, Path: n.Path, Pos: n.Entry.Pos}
 	if n.Module != nil {
 		t.Module = n.Module.Name
+	}
+	if n.Entry.OnController {
+		t.On = "controller"
 	}
 	return t
 }

@@ -17,6 +17,8 @@ import (
 	"holdfast/runner/event"
 	"holdfast/runner/helperbin"
 	"holdfast/runner/load"
+	"holdfast/runner/local"
+	"holdfast/runner/remote"
 	"holdfast/tasks"
 )
 
@@ -171,6 +173,9 @@ func (o *playOptions) engine(ctx context.Context, opts runner.Options) (event.Ru
 	opts.ID = runner.NewID(o.env.Now())
 	opts.Connect, opts.Session = o.fleet.connect, o.fleet.session(bins, !o.noRoot)
 	opts.ConnectPath = o.fleet.connectPath
+	opts.Near = func(context.Context) (remote.Conn, remote.Options, error) {
+		return local.New("controller", 0), remote.Options{Binaries: bins}, nil
+	}
 	opts.Sink, opts.Forks, opts.Diff, opts.Stop = r, o.forks, o.output.diff, o.env.stop
 	opts.User, opts.Controller = o.env.whoami()
 	opts.Command = "holdfast " + strings.Join(o.env.Args[:min(2, len(o.env.Args))], " ") // not the params: they may be telling

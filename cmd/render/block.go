@@ -62,6 +62,9 @@ func title(t event.Task) line {
 	default:
 		l = line{{t.Name, normal}, {" (" + what + ")", dim}}
 	}
+	if t.On != "" {
+		l = append(l, span{", on the " + t.On, dim})
+	}
 	if t.Handler != "" {
 		l = append(l, span{fmt.Sprintf(", handler %q", t.Handler), dim})
 	}

@@ -11,7 +11,7 @@ import (
 
 // commonKeys are the keys that every task may have, whatever its module.
 var commonKeys = []string{"name", "when", "each", "as", "register", "notify", "retry", "timeout", "run_as",
-	"changed_if", "fail_if", "ignore_failure", "tags"}
+	"on", "once", "changed_if", "fail_if", "ignore_failure", "tags"}
 
 // blockKeys make an entry a block.
 var blockKeys = []string{"tasks", "rescue", "always"}
@@ -84,6 +84,8 @@ func (p *parser) common(e *Entry, path string) map[string]func(*source.Node) {
 		"retry":          func(n *source.Node) { e.Retry = p.retry(n, path+".retry") },
 		"timeout":        p.duration(path+".timeout", time.Second, maxDuration, &e.Timeout),
 		"run_as":         keep(&e.RunAs),
+		"on":             func(n *source.Node) { p.on(e, n, path+".on") },
+		"once":           func(n *source.Node) { p.once(e, n, path+".once") },
 		"changed_if":     keep(&e.ChangedIf),
 		"fail_if":        keep(&e.FailIf),
 		"ignore_failure": keep(&e.IgnoreFailure),
@@ -107,6 +109,26 @@ func (p *parser) identifier(path string, set func(Name)) func(*source.Node) {
 		}
 		set(Name{n.Text, n.Pos})
 	}
+}
+
+// on reads where a task works.
+func (p *parser) on(e *Entry, n *source.Node, path string) {
+	switch {
+	case n.Kind == source.Scalar && n.Text == "host":
+	case n.Kind == source.Scalar && n.Text == "controller":
+		e.OnController, e.OnPos = true, n.Pos
+	default:
+		p.faults.Addf(n.Pos, path, "want host or controller, got %s", quote(n)).Hint = "controller is the machine that this program runs on"
+	}
+}
+
+func (p *parser) once(e *Entry, n *source.Node, path string) {
+	value, err := strconv.ParseBool(n.Text)
+	if n.Kind != source.Scalar || err != nil || n.Text != "true" && n.Text != "false" {
+		p.faults.Addf(n.Pos, path, "want true or false, got %s", quote(n))
+		return
+	}
+	e.Once, e.OncePos = value, n.Pos
 }
 
 func (p *parser) retry(n *source.Node, path string) *Retry {
@@ -216,6 +238,9 @@ func (p *parser) whole(e *Entry, n *source.Node, path string) {
 	if e.AsPos.Line != 0 && n.Get("each") == nil {
 		p.faults.Addf(e.AsPos, path+".as", "only goes with each")
 	}
+	if e.Once && e.Each != nil {
+		p.faults.Addf(e.OncePos, path+".once", "does not go with each").Hint = "give the task its whole list, or leave once away"
+	}
 	if e.Module == "" && kinds == 1 {
 		p.notOnGroups(e, n, path)
 	}
@@ -226,7 +251,7 @@ func (p *parser) whole(e *Entry, n *source.Node, path string) {
 
 // notOnGroups refuses what only a single task can have.
 func (p *parser) notOnGroups(e *Entry, n *source.Node, path string) {
-	for _, key := range []string{"register", "retry", "changed_if", "fail_if", "ignore_failure", "notify", "timeout", "run_as", "each"} {
+	for _, key := range []string{"register", "retry", "changed_if", "fail_if", "ignore_failure", "notify", "timeout", "run_as", "on", "once", "each"} {
 		if key == "each" && e.Use != "" {
 			continue
 		}

@@ -46,6 +46,12 @@ func (p *parser) handlerTask(e *Entry) {
 			p.faults.Addf(k.node.Pos, e.Path+"."+k.name, "a handler cannot look at its result").Hint = hint
 		}
 	}
+	if e.OnController {
+		p.faults.Addf(e.OnPos, e.Path+".on", "a handler works on its host").Hint = hint
+	}
+	if e.Once {
+		p.faults.Addf(e.OncePos, e.Path+".once", "a handler runs on every host that notified it").Hint = hint
+	}
 	if len(e.Notify) > 0 {
 		p.faults.Addf(e.Notify[0].Pos, e.Path+".notify", "a handler cannot notify another one").Hint = "notify both in the task"
 	}

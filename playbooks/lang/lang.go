@@ -107,6 +107,10 @@ type Entry struct {
 	Retry         *Retry
 	Timeout       time.Duration // 0: the default
 	RunAs         *source.Node
+	OnController  bool // it works on the machine that the program runs on
+	OnPos         source.Pos
+	Once          bool // the first host that gets there does it for the whole run
+	OncePos       source.Pos
 	ChangedIf     *source.Node
 	FailIf        *source.Node
 	IgnoreFailure *source.Node

@@ -125,9 +125,12 @@ func TestEntryFaults(t *testing.T) {
 		{"retry with a near key", entry("retry: {time: 3}, " + file), "p.yml:4:14: tasks[0].retry.time: unknown key\n\thint: did you mean \"times\"?"},
 		{"no retries", entry("retry: {times: 0}, " + file), "p.yml:4:21: tasks[0].retry.times: want a number from 1 to 1000, got \"0\""},
 		{"retries in words", entry("retry: {times: [3]}, " + file), "p.yml:4:21: tasks[0].retry.times: want a number from 1 to 1000, got a list"},
+		{"a place that is none", entry("on: moon, " + file), "p.yml:4:10: tasks[0].on: want host or controller, got \"moon\"\n\thint: controller is the machine that this program runs on"},
+		{"once in words", entry("once: maybe, " + file), "p.yml:4:12: tasks[0].once: want true or false, got \"maybe\""},
+		{"once for each", entry("once: true, each: [a], " + file), "p.yml:4:12: tasks[0].once: does not go with each\n\thint: give the task its whole list, or leave once away"},
 		{"a delay that is too long", entry("retry: {delay: 30d}, " + file), "p.yml:4:21: tasks[0].retry.delay: 30d is out of range: want 0s to 7d"},
 	}
-	for _, key := range []string{"register: a", "retry: {times: 2}", "changed_if: a", "fail_if: a", "ignore_failure: a", "notify: a", "timeout: 5s", "run_as: a", "each: [a]"} {
+	for _, key := range []string{"register: a", "retry: {times: 2}", "changed_if: a", "fail_if: a", "ignore_failure: a", "notify: a", "timeout: 5s", "run_as: a", "on: controller", "once: true", "each: [a]"} {
 		word, _, _ := strings.Cut(key, ":")
 		col := 8 + len(word)
 		tests = append(tests, struct{ name, text, want string }{"a block with " + word, entry(key + ", tasks: [{command: {}}]"),

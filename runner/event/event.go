@@ -98,6 +98,7 @@ type Task struct {
 	Path     string     `json:"path"` // tasks[3], handlers["reload ssh"][0], verify[2]
 	Pos      source.Pos `json:"pos"`
 	Handler  string     `json:"handler,omitempty"` // set when it runs as part of a handler
+	On       string     `json:"on,omitempty"`      // controller, when it works there and not on the host
 }
 
 // TaskStarted says that a task began on a host.

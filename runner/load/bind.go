@@ -252,6 +252,24 @@ func (n *Node) Resolve(ctx context.Context, sc *Scope, secrets *SecretTable) (re
 	return &Resolved{Args: b, Hidden: n.Args.reveals}, nil, nil
 }
 
+// OnlyReads reports whether a module changes nothing with resolved arguments.
+func (n *Node) OnlyReads(res *Resolved, secrets *SecretTable) (bool, error) {
+	m := n.Module
+	if m.ReadOnly || m.Wait || !m.MayRead {
+		return m.ReadOnly || m.Wait, nil
+	}
+	args, err := source.FromJSON(n.Entry.ModulePos, res.Args)
+	if err != nil {
+		return false, err
+	}
+	all := secrets.All()
+	b, err := m.Bind(args, func(id int) (secret.Text, bool) { t, ok := all[id]; return t, ok })
+	if err != nil {
+		return false, err
+	}
+	return b.ReadOnly, nil
+}
+
 // ResultValue reads the result of a module as expressions see it.
 func (n *Node) ResultValue(state json.RawMessage) (any, error) {
 	v := reflect.New(n.Module.ResultType)
