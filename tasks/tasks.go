@@ -2,18 +2,22 @@
 package tasks
 
 import (
+	"holdfast/tasks/archive"
 	"holdfast/tasks/assert"
 	authorizedkeys "holdfast/tasks/authorized_keys"
 	"holdfast/tasks/block"
 	"holdfast/tasks/command"
 	"holdfast/tasks/copy"
 	"holdfast/tasks/directory"
+	"holdfast/tasks/download"
 	"holdfast/tasks/file"
 	"holdfast/tasks/group"
 	"holdfast/tasks/http"
 	"holdfast/tasks/line"
 	"holdfast/tasks/link"
 	"holdfast/tasks/listening"
+	"holdfast/tasks/node"
+	npmglobal "holdfast/tasks/npm_global"
 	packages "holdfast/tasks/package"
 	"holdfast/tasks/script"
 	"holdfast/tasks/service"
@@ -24,6 +28,7 @@ import (
 	"holdfast/tasks/task"
 	"holdfast/tasks/template"
 	"holdfast/tasks/ufw"
+	"holdfast/tasks/unarchive"
 	"holdfast/tasks/unit"
 	"holdfast/tasks/user"
 	"holdfast/tasks/wait"
@@ -32,18 +37,22 @@ import (
 // All returns every module, sorted by name.
 func All() []*task.Module {
 	return []*task.Module{
+		archive.Module,
 		assert.Module,
 		authorizedkeys.Module,
 		block.Module,
 		command.Module,
 		copy.Module,
 		directory.Module,
+		download.Module,
 		file.Module,
 		group.Module,
 		http.Module,
 		line.Module,
 		link.Module,
 		listening.Module,
+		node.Module,
+		npmglobal.Module,
 		packages.Module,
 		script.Module,
 		service.Module,
@@ -53,6 +62,7 @@ func All() []*task.Module {
 		sysctl.Module,
 		template.Module,
 		ufw.Module,
+		unarchive.Module,
 		unit.Module,
 		user.Module,
 		wait.Module,

@@ -3,6 +3,8 @@ package host
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -38,11 +40,13 @@ const tempPrefix = ".holdfast-"
 type fileWrite struct {
 	path     string
 	open     func() (io.ReadCloser, error)
-	digest   string
+	write    func(io.Writer) error // instead of open
+	digest   string                // "" when it becomes known by writing
 	mode     *task.Mode
 	uid, gid *uint32
 	attrs    map[string][]byte // nil: those of the old file
 	secret   bool
+	large    bool // what it replaces may be too large to keep
 	validate []string
 }
 
@@ -120,11 +124,14 @@ func (w *writer) writeFile(ctx context.Context, f fileWrite) error {
 	if err := w.ready(ctx); err != nil {
 		return err
 	}
-	if err := p.keep(now, w.s.Journal, f.secret); err != nil {
+	if f.large && now.Size > journal.DefaultLimits().Bytes {
+		w.Progress("the former file is too large to be kept for an undo")
+		now.Secret = f.secret
+	} else if err := p.keep(now, w.s.Journal, f.secret); err != nil {
 		return err
 	}
 	want := f.want(now, w)
-	if now.Kind == task.KindFile && want.differs(now.imprint()) == "" && f.attrs == nil {
+	if now.Kind == task.KindFile && f.digest != "" && want.differs(now.imprint()) == "" && f.attrs == nil {
 		return nil
 	}
 	temp := tempPrefix + newTag()
@@ -174,12 +181,8 @@ func (p *place) fill(temp string, f fileWrite, old *image) (*image, error) {
 	}
 	out := os.NewFile(uintptr(fd), temp)
 	defer out.Close() //nolint:errcheck // synced below
-	in, err := f.open()
-	if err != nil {
-		return nil, err
-	}
-	defer in.Close() //nolint:errcheck // only read
-	if _, err := io.Copy(out, in); err != nil {
+	sum := sha256.New()
+	if err := f.content(io.MultiWriter(out, sum)); err != nil {
 		return nil, plain(err)
 	}
 	mode := task.Mode(0o644)
@@ -217,8 +220,22 @@ func (p *place) fill(temp string, f fileWrite, old *image) (*image, error) {
 		return nil, err
 	}
 	made := imageOf(&st)
-	made.Digest = f.digest
+	made.Digest = hex.EncodeToString(sum.Sum(nil))
 	return made, nil
+}
+
+// content writes the new content.
+func (f *fileWrite) content(out io.Writer) error {
+	if f.write != nil {
+		return f.write(out)
+	}
+	in, err := f.open()
+	if err != nil {
+		return err
+	}
+	defer in.Close() //nolint:errcheck // only read
+	_, err = io.Copy(out, in)
+	return err
 }
 
 // own changes the owner of an open file where it is not right already, because an

@@ -87,7 +87,13 @@ func (m *Machine) Fingerprint(ctx context.Context, resource, like string, mask f
 // pathPrint reads a file only when its content was recorded.
 func (m *Machine) pathPrint(name string, like imprint, mask func(string) (string, error)) (string, error) {
 	w := &writer{reader: reader{m: m}}
-	now, err := w.present(name, like.content != "" && like.kind == task.KindFile)
+	how := plainLook
+	if strings.HasPrefix(like.content, treeContent) {
+		how = treeLook
+	} else if like.content != "" && like.kind == task.KindFile {
+		how = contentLook
+	}
+	now, err := w.present(name, how)
 	if err != nil {
 		return "", err
 	}

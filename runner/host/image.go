@@ -25,7 +25,7 @@ type image struct {
 	UID    uint32            `json:"uid"`
 	GID    uint32            `json:"gid"`
 	Size   int64             `json:"size,omitempty"`
-	Digest string            `json:"digest,omitempty"` // of a file's content
+	Digest string            `json:"digest,omitempty"` // of a file's content, or of a directory's tree
 	Blob   string            `json:"blob,omitempty"`   // where the content is kept
 	Secret bool              `json:"secret,omitempty"`
 	Target string            `json:"target,omitempty"` // of a link
@@ -46,6 +46,11 @@ func (i *image) imprint() imprint {
 	case task.KindFile:
 		if i.Digest != "" {
 			p.content = "sha256=" + i.Digest
+		}
+		p.mode = i.Mode.String()
+	case task.KindDir:
+		if i.Digest != "" {
+			p.content = treeContent + i.Digest
 		}
 		p.mode = i.Mode.String()
 	default:

@@ -16,7 +16,8 @@ import (
 type node struct {
 	info   task.FileInfo
 	data   []byte
-	known  bool // data is the content; else it is the base's
+	known  bool          // data is the content; else it is the base's
+	sum    *task.Content // what is known of content that only the real run will have
 	secret bool
 	cut    bool // nothing of the base shows below
 	why    string
@@ -152,7 +153,7 @@ func (v *overlayWriter) file(ctx context.Context, name string) (*node, string, e
 	if n != nil && info.Kind != task.KindFile {
 		return nil, "", fmt.Errorf("cannot read %s: it is not a regular file", name)
 	}
-	if n != nil && !n.known {
+	if n != nil && !n.known && n.sum == nil {
 		n = nil
 	}
 	return n, real, nil
@@ -168,6 +169,9 @@ func (v *overlayWriter) ReadFile(ctx context.Context, name string, limit int64) 
 	}
 	if n == nil {
 		return v.base.ReadFile(ctx, real, limit)
+	}
+	if n.sum != nil {
+		return nil, task.Unknownf("%s is not there yet", name)
 	}
 	if int64(len(n.data)) > limit {
 		return nil, fmt.Errorf("cannot read %s: it is larger than %d bytes", name, limit)
@@ -185,6 +189,12 @@ func (v *overlayWriter) Digest(ctx context.Context, name string) (task.Content, 
 	}
 	if n == nil {
 		return v.base.Digest(ctx, real)
+	}
+	if n.sum != nil {
+		if n.sum.Digest == "" {
+			return *n.sum, task.Unknownf("%s is not there yet", name)
+		}
+		return *n.sum, nil
 	}
 	c := task.ContentOf(n.data)
 	if n.secret {

@@ -76,7 +76,7 @@ func (t Trace) then(next Trace) Trace {
 
 func (t *Tracer) entry(ctx context.Context, e *journal.Entry) ([]Trace, error) {
 	switch e.Op {
-	case opWrite, opDir, opLink, opRemove, opMode, opOwner, opTree, opRmdir:
+	case opWrite, opDir, opLink, opRemove, opMode, opOwner, opTree, opRmdir, opUnpack:
 		return t.file(ctx, e)
 	case opUser, opUserDel, opGroup, opGroupDel, opLines:
 		return t.accounts(e)
@@ -117,7 +117,7 @@ func (t *Tracer) one(ctx context.Context, e *journal.Entry, trace Trace) []Trace
 }
 
 // did says in words what an operation on a path is.
-var did = map[string]string{opWrite: "write", opDir: "make the directory", opLink: "link", opRemove: "remove", opMode: "set mode",
+var did = map[string]string{opWrite: "write", opDir: "make the directory", opLink: "link", opUnpack: "unpack", opRemove: "remove", opMode: "set mode",
 	opOwner: "set owner", opTree: "put the directory back", opRmdir: "remove the directory"}
 
 func (t *Tracer) file(ctx context.Context, e *journal.Entry) ([]Trace, error) {
@@ -143,9 +143,10 @@ func (t *Tracer) file(ctx context.Context, e *journal.Entry) ([]Trace, error) {
 	return t.one(ctx, e, trace), nil
 }
 
-// The two ways in which a fingerprint tells the content of a file.
+// The ways in which a fingerprint tells the content of a path.
 const (
 	plainContent  = "sha256="
+	treeContent   = "tree=" // of a directory, see place.tree
 	maskedContent = "masked="
 )
 

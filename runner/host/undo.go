@@ -261,7 +261,7 @@ func (u *undo) entry(ctx context.Context, w *writer, t *journal.TaskRecord, e *j
 
 func (u *undo) prepare(ctx context.Context, w *writer, e *journal.Entry) (step, error) {
 	switch e.Op {
-	case opWrite, opDir, opLink, opRemove, opMode, opOwner, opTree, opRmdir:
+	case opWrite, opDir, opLink, opRemove, opMode, opOwner, opTree, opRmdir, opUnpack:
 		return u.file(ctx, w, e)
 	case opUser, opUserDel, opGroup, opGroupDel, opLines:
 		return u.accounts(ctx, w, e)

@@ -31,7 +31,14 @@ func (u *undo) file(ctx context.Context, w *writer, e *journal.Entry) (step, err
 		return step{}, err
 	}
 	u.sweep(w, e, want.Temp)
-	now, err := w.present(e.Resource, !e.Finished || before.Digest != "" || u.expect[e.Resource].content != "")
+	look := contentLook
+	switch expected := u.expect[e.Resource].content; {
+	case before.Kind == task.KindDir && before.Digest != "", strings.HasPrefix(expected, treeContent):
+		look = treeLook
+	case e.Finished && before.Digest == "" && expected == "":
+		look = plainLook
+	}
+	now, err := w.present(e.Resource, look)
 	if err != nil {
 		return step{}, err
 	}
@@ -70,7 +77,7 @@ func (u *undo) sweep(w *writer, e *journal.Entry, temp string) {
 	}
 	defer p.close()
 	for _, name := range []string{temp, temp + "-old"} {
-		_ = w.as(func(*identity) error { return unix.Unlinkat(p.fd, name, 0) }) // mostly not there
+		_ = w.as(func(*identity) error { return os.RemoveAll(p.proc(name)) }) // mostly not there
 	}
 }
 
@@ -79,15 +86,24 @@ func (u *undo) sweep(w *writer, e *journal.Entry, temp string) {
 func (m *Machine) Sweep(rec *journal.Record) {
 	u := &undo{m: m, rec: rec}
 	for _, e := range rec.Entries {
-		if want, err := decode[fileWant](e.Want); err == nil && (e.Op == opWrite || e.Op == opLink) {
+		if want, err := decode[fileWant](e.Want); err == nil && (e.Op == opWrite || e.Op == opLink || e.Op == opUnpack) {
 			w := &writer{reader: reader{m: m, user: rec.Task(e.Task).RunAs}}
 			u.sweep(w, e, want.Temp)
 		}
 	}
 }
 
-// present describes a path as it is now, with its content when asked.
-func (w *writer) present(name string, content bool) (*image, error) {
+// look is how closely a path is looked at.
+type look int
+
+const (
+	plainLook   look = iota
+	contentLook      // what a file holds
+	treeLook         // what is below a directory, too
+)
+
+// present describes a path as it is now.
+func (w *writer) present(name string, how look) (*image, error) {
 	p, now, err := w.open(name)
 	if absent(err) {
 		return &image{Kind: task.KindNone}, nil
@@ -96,7 +112,10 @@ func (w *writer) present(name string, content bool) (*image, error) {
 		return nil, err
 	}
 	defer p.close()
-	if content {
+	switch {
+	case how == treeLook && now.Kind == task.KindDir:
+		now.Digest, err = p.tree(p.name)
+	case how != plainLook:
 		err = p.digest(now)
 	}
 	return now, err
@@ -121,8 +140,19 @@ func (u *undo) restore(ctx context.Context, w *writer, e *journal.Entry, before 
 			s.act = func() error { return w.Remove(ctx, name) }
 		}
 		return s
+	case e.Op == opUnpack && before.Tree != "":
+		return step{action: "put the former directory back", act: func() error {
+			if err := w.Remove(ctx, name); err != nil {
+				return err
+			}
+			return w.restoreTree(ctx, name, u.rec.Tree(before.Tree))
+		}}
 	case before.Kind == task.KindNone:
 		return step{action: "remove it", act: func() error { return w.removeKept(ctx, name, before.Secret) }}
+	case before.Kind == task.KindFile && before.Blob == "":
+		return step{action: "put the former content back", refused: "the former content was too large to be kept", act: func() error {
+			return fmt.Errorf("cannot put %s back: its former content was too large to be kept", name)
+		}}
 	case before.Kind == task.KindFile:
 		return step{action: "put the former content back", act: func() error { return u.putBack(ctx, w, name, before) }}
 	case before.Kind == task.KindLink:

@@ -196,7 +196,7 @@ func again(back []task.PackageSpec, manual, auto []string) []string {
 }
 
 func (u *undo) conffile(ctx context.Context, w *writer, f saved) error {
-	now, err := w.present(f.Path, true)
+	now, err := w.present(f.Path, contentLook)
 	if err != nil || f.Image.imprint().differs(now.imprint()) == "" {
 		return err
 	}

@@ -140,6 +140,11 @@ func (r *Record) Tree(name string) string {
 	return filepath.Join(r.store.runDir(r.ID), "trees", filepath.Base(name))
 }
 
+// Tree returns the path of what was put at a name that Place gave.
+func (j *Journal) Tree(name string) string {
+	return (&Record{RunInfo: j.info, store: j.store}).Tree(name)
+}
+
 // Open returns a kept before-image. Damage shows as an error no later than at its end.
 func (r *Record) Open(name string) (io.ReadCloser, error) {
 	hexsum, secret := strings.CutPrefix(name, sealed)

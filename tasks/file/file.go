@@ -5,7 +5,6 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"strconv"
 
 	"holdfast/tasks/task"
 )
@@ -80,13 +79,11 @@ func observe(ctx context.Context, r task.Reader, p Params) (State, error) {
 		return s, nil
 	}
 	if info.Kind == task.KindFile {
-		s.Mode = info.Mode.String()
-		if s.Owner, err = ownerAs(ctx, r, p.Owner, info.Owner); err != nil {
+		seen, err := p.attributes().See(ctx, r, info)
+		if err != nil {
 			return s, err
 		}
-		if s.Group, err = groupAs(ctx, r, p.Group, info.Group); err != nil {
-			return s, err
-		}
+		s.Mode, s.Owner, s.Group = seen.Mode, seen.Owner, seen.Group
 		if s.Content, err = r.Digest(ctx, string(p.Path)); err != nil {
 			return s, err
 		}
@@ -100,31 +97,6 @@ func kindName(k task.FileKind) string {
 		return "directory"
 	}
 	return "socket, a pipe or a device"
-}
-
-// ownerAs returns the owner as the playbook spells it when it means the same
-// account by its number.
-func ownerAs(ctx context.Context, r task.Reader, want *string, have string) (string, error) {
-	if want == nil || *want == have {
-		return have, nil
-	}
-	u, err := r.LookupUser(ctx, have)
-	if err == nil && u != nil && strconv.FormatInt(u.UID, 10) == *want {
-		return *want, nil
-	}
-	return have, err
-}
-
-// groupAs is ownerAs for groups.
-func groupAs(ctx context.Context, r task.Reader, want *string, have string) (string, error) {
-	if want == nil || *want == have {
-		return have, nil
-	}
-	g, err := r.LookupGroup(ctx, have)
-	if err == nil && g != nil && strconv.FormatInt(g.GID, 10) == *want {
-		return *want, nil
-	}
-	return have, err
 }
 
 // wanted describes the content asked for. Its text is fetched only where a diff
@@ -169,17 +141,14 @@ func diff(p Params, s State) []task.Change {
 	if c, differs := p.contentChange(s); differs {
 		out = append(out, c)
 	}
-	if p.Mode != nil && p.Mode.String() != s.Mode {
-		out = append(out, task.Set("mode", s.Mode, p.Mode.String()))
-	}
-	if p.Owner != nil && *p.Owner != s.Owner {
-		out = append(out, task.Set("owner", s.Owner, *p.Owner))
-	}
-	if p.Group != nil && *p.Group != s.Group {
-		out = append(out, task.Set("group", s.Group, *p.Group))
-	}
-	return out
+	return append(out, p.attributes().Diff(s.seen())...)
 }
+
+func (p *Params) attributes() task.Attributes {
+	return task.Attributes{Mode: p.Mode, Owner: p.Owner, Group: p.Group}
+}
+
+func (s *State) seen() task.Seen { return task.Seen{Mode: s.Mode, Owner: s.Owner, Group: s.Group} }
 
 func (p *Params) hasContent() bool { return p.Content != nil || !p.Secret.IsZero() }
 
@@ -208,24 +177,7 @@ func apply(ctx context.Context, w task.Writer, p Params, s State) error {
 	if _, differs := p.contentChange(s); differs {
 		return write(ctx, w, p, s)
 	}
-	if owner, group := changed(p.Owner, s.Owner), changed(p.Group, s.Group); owner+group != "" {
-		if err := w.SetOwner(ctx, path, owner, group); err != nil {
-			return err
-		}
-	}
-	// A new owner clears the set-user-ID bits, so the mode comes last.
-	if p.Mode != nil {
-		return w.SetMode(ctx, path, *p.Mode)
-	}
-	return nil
-}
-
-// changed returns what to set, "" for leaving it alone.
-func changed(want *string, have string) string {
-	if want == nil || *want == have {
-		return ""
-	}
-	return *want
+	return p.attributes().Apply(ctx, w, path, s.seen())
 }
 
 func write(ctx context.Context, w task.Writer, p Params, s State) error {
@@ -233,9 +185,9 @@ func write(ctx context.Context, w task.Writer, p Params, s State) error {
 	if err != nil {
 		return err
 	}
+	owner, group := p.attributes().Change(s.seen())
 	return w.WriteFile(ctx, task.FileWrite{
-		Path: string(p.Path), Data: data, Mode: p.Mode,
-		Owner: changed(p.Owner, s.Owner), Group: changed(p.Group, s.Group),
+		Path: string(p.Path), Data: data, Mode: p.Mode, Owner: owner, Group: group,
 		Secret:   !p.Secret.IsZero() || p.Content != nil && p.Content.Secret,
 		Validate: p.Validate,
 	})

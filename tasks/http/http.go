@@ -21,19 +21,13 @@ type Params struct {
 	URL       string            `yaml:"url" validate:"required" doc:"The address, http:// or https://."`
 	Method    string            `yaml:"method" default:"GET" validate:"oneof=GET HEAD POST PUT PATCH DELETE" doc:"What to do there."`
 	Headers   map[string]string `yaml:"headers" doc:"Headers of the request."`
-	Secrets   []Header          `yaml:"secret_headers" doc:"Headers whose values must not be seen."`
+	Secrets   []task.Header     `yaml:"secret_headers" doc:"Headers whose values must not be seen."`
 	Body      *string           `yaml:"body" doc:"What to send."`
 	Status    []int64           `yaml:"status" doc:"The statuses that are fine; without it, 200 to 299."`
 	Contains  *string           `yaml:"contains" doc:"What the answer's body must contain."`
 	Redirects int64             `yaml:"redirects" default:"0" validate:"min=0,max=10" doc:"How many redirects to follow."`
 	Socket    *task.Path        `yaml:"socket" doc:"A Unix socket to talk over; the host in the URL is then a name only."`
 	Insecure  bool              `yaml:"insecure" default:"false" doc:"Whether any certificate of the server is accepted."`
-}
-
-// Header is a header whose value is a secret.
-type Header struct {
-	Name  string          `yaml:"name" validate:"required" doc:"Its name."`
-	Value task.SecretText `yaml:"value" validate:"required" doc:"Its value, all of it."`
 }
 
 // Result is the answer.
@@ -72,31 +66,18 @@ func validate(p Params) error {
 	case p.Contains != nil && p.Method == "HEAD":
 		return task.FieldErrorf("contains", "the answer to HEAD has no body")
 	}
-	seen := map[string]bool{}
-	for name := range p.Headers {
-		seen[strings.ToLower(name)] = true
-	}
-	for _, h := range p.Secrets {
-		if seen[strings.ToLower(h.Name)] {
-			return task.FieldErrorf("secret_headers", "%s is given twice", h.Name)
-		}
-		seen[strings.ToLower(h.Name)] = true
-	}
 	for _, s := range p.Status {
 		if s < 100 || s > 599 {
 			return task.FieldErrorf("status", "%d is no status: want 100 to 599", s)
 		}
 	}
-	return nil
+	return task.CheckHeaders(p.Headers, p.Secrets)
 }
 
 func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
 	req := task.Request{
-		Method: p.Method, URL: p.URL, Header: p.Headers, Secrets: map[string]task.SecretText{},
+		Method: p.Method, URL: p.URL, Header: p.Headers, Secrets: task.SecretHeaders(p.Secrets),
 		Redirects: p.Redirects, Insecure: p.Insecure, MaxBody: maxBody,
-	}
-	for _, h := range p.Secrets {
-		req.Secrets[h.Name] = h.Value
 	}
 	if p.Body != nil {
 		req.Body = []byte(*p.Body)

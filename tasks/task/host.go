@@ -48,6 +48,10 @@ type Reader interface {
 	Query(ctx context.Context, cmd Command) (Output, error)
 	// Fetch makes one HTTP request from the host.
 	Fetch(ctx context.Context, req Request) (Response, error)
+	// Packed says what an archive would hold if it were packed now, and what it holds.
+	// An archive that is not there has an empty digest. Both digests are of what is
+	// packed, before compression.
+	Packed(ctx context.Context, p Pack) (want, have Content, err error)
 	// Dial reports whether a TCP or Unix connection to address succeeds.
 	Dial(ctx context.Context, network, address string) error
 	// Blob returns content that the controller holds. It costs a round trip, so
@@ -62,6 +66,15 @@ type Writer interface {
 	Reader
 	// WriteFile creates or replaces a regular file atomically.
 	WriteFile(ctx context.Context, f FileWrite) error
+	// Download writes what a server sends to a file, as WriteFile would, and goes on
+	// where it was cut off. Content with another checksum is never put in place.
+	Download(ctx context.Context, d Download) error
+	// Unpack makes a directory that holds what is in an archive, and puts it in the
+	// place of one that is there as a whole.
+	Unpack(ctx context.Context, u Unpack) error
+	// Pack creates or replaces an archive of files and directories atomically. The
+	// same content makes the same archive.
+	Pack(ctx context.Context, p Pack) error
 	// MakeDir makes one directory; its parent must exist.
 	MakeDir(ctx context.Context, path string, mode Mode, owner, group string) error
 	// MakeLink makes path a symbolic link to target, replacing a link or a file atomically.
@@ -298,8 +311,13 @@ type Request struct {
 	Redirects int64
 	Insecure  bool   // does not verify the server's certificate
 	Socket    string // talk over this Unix socket
+	Proxy     string // go through this one, http://host:port; [ProxyFromEnv] looks at the environment
 	MaxBody   int64  // 0 is 1 MiB
 }
+
+// ProxyFromEnv makes a request go through what http_proxy, https_proxy and no_proxy
+// say in the environment that the helper was started in.
+const ProxyFromEnv = "env"
 
 // Response is the answer to a Request. Keys of Header are in the canonical form
 // of net/textproto: Content-Type.

@@ -28,6 +28,8 @@ type Host struct {
 	OnRun   func(task.Command) (task.Output, error)
 	OnQuery func(task.Command) (task.Output, error)
 	OnFetch func(task.Request) (task.Response, error)
+	// OnDownload may refuse a download, or an archive that is unpacked while it arrives.
+	OnDownload func(task.Download) error
 	// OnValidate is asked about the validation command of a file write.
 	OnValidate func(task.FileWrite) error
 
@@ -35,6 +37,7 @@ type Host struct {
 	facts    task.Facts
 	state    state
 	blobs    map[string][]byte
+	sums     map[string]string // content that was downloaded, and the digest that it stands for
 	inverses []func()
 	calls    []Call
 	failAt   int

@@ -97,6 +97,9 @@ func (h *Host) Digest(ctx context.Context, name string) (task.Content, error) {
 	if err != nil {
 		return task.Content{}, err
 	}
+	if digest := h.sums[string(n.Data)]; digest != "" {
+		return task.Content{Digest: digest, Size: int64(len(n.Data))}, nil
+	}
 	return task.ContentOf(n.Data), nil
 }
 

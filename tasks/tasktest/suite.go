@@ -223,7 +223,15 @@ func checkSecrets(t testing.TB, r *runner) {
 		case task.Command:
 			shown = append(shown, args.Argv, args.Env, args.Dir)
 		case task.Request:
-			shown = append(shown, args.URL, args.Header)
+			shown = append(shown, args.URL, args.Header, args.Proxy)
+		case task.Download:
+			shown = append(shown, args.Request.URL, args.Request.Header)
+		case task.Unpack:
+			for _, part := range args.Parts {
+				if part.Request != nil {
+					shown = append(shown, part.Request.URL, part.Request.Header)
+				}
+			}
 		case task.FileWrite:
 			shown = append(shown, args.Validate)
 			if bytes.Contains(args.Data, []byte(Canary)) && !args.Secret {

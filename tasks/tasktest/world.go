@@ -17,6 +17,7 @@ func NewHost() *Host {
 	h := &Host{
 		facts: debian(),
 		blobs: map[string][]byte{},
+		sums:  map[string]string{},
 		state: state{
 			Files: map[string]node{}, Users: map[string]account{}, Groups: map[string]task.Group{},
 			Packages: map[string]task.Package{}, Units: map[string]unit{}, Linger: map[string]bool{},

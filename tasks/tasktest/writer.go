@@ -21,21 +21,8 @@ func (h *Host) WriteFile(ctx context.Context, f task.FileWrite) error {
 	if err := h.write(ctx, "write", f.Path, f); err != nil {
 		return err
 	}
-	name, old, err := h.place("write", f.Path)
+	name, n, err := h.prepare("write", f)
 	if err != nil {
-		return err
-	}
-	if old.Kind == task.KindDir || old.Kind == task.KindOther {
-		return fmt.Errorf("cannot write %s: it is a %s", f.Path, old.Kind)
-	}
-	n := node{Kind: task.KindFile, Mode: 0o644, Owner: h.facts.User, Group: h.facts.User, Data: slices.Clone(f.Data)}
-	if old.Kind == task.KindFile {
-		n.Mode, n.Owner, n.Group = old.Mode, old.Owner, old.Group
-	}
-	if f.Mode != nil {
-		n.Mode = *f.Mode
-	}
-	if err := h.chown(&n, f.Path, f.Owner, f.Group); err != nil {
 		return err
 	}
 	if len(f.Validate) > 0 && h.OnValidate != nil {
@@ -45,6 +32,25 @@ func (h *Host) WriteFile(ctx context.Context, f task.FileWrite) error {
 	}
 	put(h, h.state.Files, name, n)
 	return nil
+}
+
+// prepare makes the node that a file write leaves.
+func (h *Host) prepare(verb string, f task.FileWrite) (name string, n node, err error) {
+	name, old, err := h.place(verb, f.Path)
+	if err != nil {
+		return "", n, err
+	}
+	if old.Kind == task.KindDir || old.Kind == task.KindOther {
+		return "", n, fmt.Errorf("cannot %s %s: it is a %s", verb, f.Path, old.Kind)
+	}
+	n = node{Kind: task.KindFile, Mode: 0o644, Owner: h.facts.User, Group: h.facts.User, Data: slices.Clone(f.Data)}
+	if old.Kind == task.KindFile {
+		n.Mode, n.Owner, n.Group = old.Mode, old.Owner, old.Group
+	}
+	if f.Mode != nil {
+		n.Mode = *f.Mode
+	}
+	return name, n, h.chown(&n, f.Path, f.Owner, f.Group)
 }
 
 // place finds where a path is and what is there; its folder must exist.

@@ -8,7 +8,7 @@
 // of the helper that is sent where no task needs https.
 //
 // What is here is what RFC 9110 (semantics) and RFC 9112 (HTTP/1.1) ask of a
-// user agent that sends one request per connection and needs no proxy, cookie,
+// user agent that sends one request per connection and needs no cookie,
 // cache or content coding. It is strict where leniency would hide a broken
 // answer: an ambiguous length, an unknown transfer coding or a body that ends
 // early is an error.
@@ -30,6 +30,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"holdfast/tasks/task"
 )
@@ -42,6 +43,7 @@ type exchange struct {
 	url    *url.URL
 	header map[string]string // canonical names; with the secrets
 	body   []byte
+	proxy  *proxy // of the last connection; nil: none
 }
 
 // Do makes the request and follows redirects as far as it allows; the answer to
@@ -52,28 +54,44 @@ type exchange struct {
 // only (RFC 9110, section 15.4): a redirect elsewhere drops them for good. Over
 // a Unix socket all requests go to that socket.
 func Do(ctx context.Context, req task.Request) (task.Response, error) {
+	a, err := Open(ctx, req, 0)
+	if err != nil {
+		return task.Response{}, err
+	}
+	defer a.Close() //nolint:errcheck // the answer is read or lost by now
+	if a.Body, err = io.ReadAll(a); err != nil {
+		return task.Response{}, fmt.Errorf("cannot fetch %s: %w", a.url, err)
+	}
+	return a.Response, nil
+}
+
+// Open is Do for an answer whose content is read as it arrives. A server that is
+// silent for longer than idle, unless that is 0, is given up.
+func Open(ctx context.Context, req task.Request, idle time.Duration) (*Answer, error) {
 	u, err := parse(nil, req.URL)
 	if err != nil {
-		return task.Response{}, fmt.Errorf("cannot fetch: %w", err)
+		return nil, fmt.Errorf("cannot fetch: %w", err)
 	}
 	x := exchange{method: cmp.Or(req.Method, "GET"), url: u, body: req.Body}
 	if x.header, err = headers(req); err != nil {
-		return task.Response{}, fmt.Errorf("cannot fetch %s: %w", u, err)
+		return nil, fmt.Errorf("cannot fetch %s: %w", u, err)
 	}
 	if !token(x.method) || x.method == "CONNECT" {
-		return task.Response{}, fmt.Errorf("cannot fetch %s: %q is no method to fetch with", u, x.method)
+		return nil, fmt.Errorf("cannot fetch %s: %q is no method to fetch with", u, x.method)
 	}
 	for hops := int64(0); ; hops++ {
-		resp, err := x.once(ctx, req)
+		a, err := x.once(ctx, req, idle)
 		if err != nil {
-			return task.Response{}, fmt.Errorf("cannot fetch %s: %w", x.url, err)
+			return nil, fmt.Errorf("cannot fetch %s: %w", x.url, err)
 		}
-		location := resp.Header["Location"]
-		if len(location) == 0 || hops >= req.Redirects || !slices.Contains([]int{301, 302, 303, 307, 308}, resp.Status) {
-			return resp, nil
+		a.url = x.url
+		location := a.Header["Location"]
+		if len(location) == 0 || hops >= req.Redirects || !slices.Contains([]int{301, 302, 303, 307, 308}, a.Status) {
+			return a, nil
 		}
-		if err := x.redirect(resp.Status, location[0], req.Secrets); err != nil {
-			return task.Response{}, fmt.Errorf("cannot follow the redirect from %s: %w", x.url, err)
+		_ = a.Close() // what it says beside the place is for people
+		if err := x.redirect(a.Status, location[0], req.Secrets); err != nil {
+			return nil, fmt.Errorf("cannot follow the redirect from %s: %w", x.url, err)
 		}
 	}
 }
@@ -197,51 +215,41 @@ func headers(req task.Request) (map[string]string, error) {
 	return all, nil
 }
 
-// once makes one request on a connection of its own.
-func (x *exchange) once(ctx context.Context, req task.Request) (task.Response, error) {
-	conn, err := x.connect(ctx, req.Socket, req.Insecure)
+// once makes one request on a connection of its own. The answer's content is to be
+// read and closed.
+func (x *exchange) once(ctx context.Context, req task.Request, idle time.Duration) (*Answer, error) {
+	conn, err := x.connect(ctx, req)
 	if err != nil {
-		return task.Response{}, err
+		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
+	a := &Answer{ctx: ctx, conn: conn, sent: make(chan error, 1)}
+	a.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
 	// A server may answer and close before it has read everything, so that reading
 	// starts at once and an answer counts even when sending did not succeed.
-	sent := make(chan error, 1)
 	go func() {
 		_, err := conn.Write(x.message())
-		sent <- err
+		a.sent <- err
 	}()
-	limit := req.MaxBody
-	if limit == 0 {
-		limit = defaultBody
+	limit := cmp.Or(req.MaxBody, defaultBody)
+	var from io.Reader = conn
+	if idle > 0 {
+		from = patient{conn, idle}
 	}
-	resp, err := (&reader{r: bufio.NewReader(conn), limit: limit}).response(x.method)
-	_ = conn.Close() // the answer is read or lost by now
-	notSent := <-sent
-	switch {
-	case err == nil:
-		return resp, nil
-	case ctx.Err() != nil:
-		return task.Response{}, context.Cause(ctx) // why the connection was closed
-	case errors.Is(err, io.EOF) && notSent != nil && !errors.Is(notSent, net.ErrClosed):
-		return task.Response{}, fmt.Errorf("cannot send the request: %w", notSent)
+	a.Response, a.content, err = (&reader{r: bufio.NewReader(from), limit: limit}).begin(x.method)
+	if err != nil {
+		_ = a.Close() // the answer is lost by now
+		return nil, a.explain(err)
 	}
-	return task.Response{}, err
+	return a, nil
 }
 
-func (x *exchange) connect(ctx context.Context, socket string, insecure bool) (net.Conn, error) {
-	network, address := "unix", socket
-	if socket == "" {
-		port := map[string]string{"http": "80", "https": "443"}[x.url.Scheme]
-		network, address = "tcp", net.JoinHostPort(x.url.Hostname(), cmp.Or(x.url.Port(), port))
-	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+func (x *exchange) connect(ctx context.Context, req task.Request) (net.Conn, error) {
+	conn, err := x.dial(ctx, req)
 	if err != nil || x.url.Scheme == "http" {
 		return conn, err
 	}
 	name, _, _ := strings.Cut(x.url.Hostname(), "%") // no certificate names a zone
-	safe, err := secure(ctx, conn, strings.TrimSuffix(name, "."), insecure)
+	safe, err := secure(ctx, conn, strings.TrimSuffix(name, "."), req.Insecure)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
@@ -272,8 +280,11 @@ func (x *exchange) message() []byte {
 		h["Content-Length"] = strconv.Itoa(len(x.body))
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", x.method, x.url.RequestURI(), h["Host"])
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", x.method, x.target(), h["Host"])
 	delete(h, "Host") // it goes first
+	if x.proxy != nil && x.proxy.auth != "" && x.url.Scheme == "http" {
+		h["Proxy-Authorization"] = x.proxy.auth
+	}
 	for _, name := range slices.Sorted(maps.Keys(h)) {
 		fmt.Fprintf(&b, "%s: %s\r\n", name, h[name])
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/textproto"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -19,8 +18,6 @@ const (
 	maxChunk = 1 << 10  // of one chunk's first line
 )
 
-var errMalformed = errors.New("the answer has a malformed chunk")
-
 // reader reads one response.
 type reader struct {
 	r     *bufio.Reader
@@ -29,28 +26,36 @@ type reader struct {
 	old   bool  // HTTP/1.0
 }
 
-// response reads the answer to a request with method, skipping interim ones
-// (RFC 9110, section 15.2).
+// response reads the whole answer to a request with method.
 func (r *reader) response(method string) (task.Response, error) {
+	resp, content, err := r.begin(method)
+	if err == nil {
+		resp.Body, err = io.ReadAll(content)
+	}
+	return resp, err
+}
+
+// begin reads the answer up to its content, skipping interim ones (RFC 9110, section 15.2).
+func (r *reader) begin(method string) (task.Response, *content, error) {
 	for {
 		status, err := r.status()
 		if err != nil {
-			return task.Response{}, err
+			return task.Response{}, nil, err
 		}
 		header, err := r.fields()
 		switch {
 		case err != nil:
-			return task.Response{}, err
+			return task.Response{}, nil, err
 		case status == 101:
-			return task.Response{}, errors.New("the server changed to another protocol unasked")
+			return task.Response{}, nil, errors.New("the server changed to another protocol unasked")
 		case status < 200:
 			continue
 		}
-		resp := task.Response{Status: status, Header: header}
+		c := &content{r: r}
 		if method != "HEAD" && status != 204 && status != 304 {
-			resp.Body, err = r.body(header)
+			err = c.measure(header)
 		}
-		return resp, err
+		return task.Response{Status: status, Header: header}, c, err
 	}
 }
 
@@ -122,91 +127,6 @@ func (r *reader) until(limit int) ([]byte, error) {
 			return nil, fmt.Errorf("the connection ended before the answer did: %w", io.ErrUnexpectedEOF)
 		case !errors.Is(err, bufio.ErrBufferFull):
 			return nil, fmt.Errorf("cannot read the answer: %w", err)
-		}
-	}
-}
-
-// body reads a body of the length that the header tells (RFC 9112, section 6.3).
-func (r *reader) body(header map[string][]string) ([]byte, error) {
-	lengths, codings := header["Content-Length"], header["Transfer-Encoding"]
-	if len(codings) > 0 {
-		if len(codings) > 1 || !strings.EqualFold(codings[0], "chunked") {
-			return nil, fmt.Errorf("the answer has the transfer coding %.80q, want chunked", strings.Join(codings, ", "))
-		}
-		if len(lengths) > 0 || r.old {
-			return nil, errors.New("the answer has a transfer coding beside a length or in HTTP/1.0") // section 6.1 suspects an attack
-		}
-		return r.chunks()
-	}
-	var b bytes.Buffer
-	if len(lengths) == 0 {
-		err := r.copy(&b, -1)
-		return b.Bytes(), err
-	}
-	all := strings.Join(lengths, ",")
-	lengths = strings.Split(all, ",") // the same one may come twice
-	for i := range lengths {
-		lengths[i] = strings.Trim(lengths[i], " \t")
-	}
-	n, err := strconv.ParseUint(lengths[0], 10, 63)
-	if err != nil || len(slices.Compact(lengths)) != 1 {
-		return nil, fmt.Errorf("the answer has the length %.80q", all)
-	}
-	err = r.copy(&b, int64(n))
-	return b.Bytes(), err
-}
-
-// copy appends n bytes to b, or all that is left for -1.
-func (r *reader) copy(b *bytes.Buffer, n int64) error {
-	room := r.limit - int64(b.Len())
-	want := n
-	if n < 0 {
-		want = room + 1
-	}
-	var got int64
-	var err error
-	if n <= room {
-		got, err = io.CopyN(b, r.r, want)
-	}
-	switch {
-	case n > room || got > room:
-		return fmt.Errorf("the answer is larger than %d bytes", r.limit)
-	case n < 0 && errors.Is(err, io.EOF):
-		return nil
-	case errors.Is(err, io.EOF):
-		return fmt.Errorf("the connection ended before the answer did: %w", io.ErrUnexpectedEOF)
-	case err != nil:
-		return fmt.Errorf("cannot read the answer: %w", err)
-	}
-	return nil
-}
-
-// chunks reads a chunked body and the trailers after it, which are checked and
-// dropped (RFC 9112, section 7.1).
-func (r *reader) chunks() ([]byte, error) {
-	var b bytes.Buffer
-	for {
-		line, err := r.until(maxChunk)
-		if err != nil {
-			return nil, err
-		}
-		size, _, _ := strings.Cut(string(line), ";") // no extension is known here
-		n, err := strconv.ParseUint(strings.Trim(strings.TrimSuffix(size, "\r\n"), " \t"), 16, 63)
-		if err != nil || !bytes.HasSuffix(line, []byte("\r\n")) {
-			return nil, errMalformed
-		}
-		if n == 0 {
-			_, err := r.fields()
-			return b.Bytes(), err
-		}
-		if err := r.copy(&b, int64(n)); err != nil {
-			return nil, err
-		}
-		if line, err = r.until(maxChunk); err != nil {
-			return nil, err
-		}
-		if string(line) != "\r\n" {
-			return nil, errMalformed
 		}
 	}
 }

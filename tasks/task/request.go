@@ -1,0 +1,66 @@
+package task
+
+import (
+	"net/url"
+	"strings"
+)
+
+// Header is a header of a request whose value is a secret.
+type Header struct {
+	Name  string     `yaml:"name" validate:"required" doc:"Its name."`
+	Value SecretText `yaml:"value" validate:"required" doc:"Its value, all of it."`
+}
+
+// SecretHeaders returns headers as a [Request] takes them.
+func SecretHeaders(list []Header) map[string]SecretText {
+	out := map[string]SecretText{}
+	for _, h := range list {
+		out[h.Name] = h.Value
+	}
+	return out
+}
+
+// CheckHeaders is a rule for Validate functions: no header is given twice.
+func CheckHeaders(plain map[string]string, secrets []Header) error {
+	seen := map[string]bool{}
+	for name := range plain {
+		seen[strings.ToLower(name)] = true
+	}
+	for _, h := range secrets {
+		if seen[strings.ToLower(h.Name)] {
+			return FieldErrorf("secret_headers", "%s is given twice", h.Name)
+		}
+		seen[strings.ToLower(h.Name)] = true
+	}
+	return nil
+}
+
+// CheckURL is a rule for Validate functions: a field holds an address to fetch from.
+func CheckURL(field, text string) error {
+	if !strings.HasPrefix(text, "http://") && !strings.HasPrefix(text, "https://") {
+		return FieldErrorf(field, "%q is no URL: want http:// or https://", text)
+	}
+	if u, err := url.Parse(text); err != nil || u.Host == "" || u.User != nil {
+		return FieldErrorf(field, "want http:// or https:// with a host, and without a user or password")
+	}
+	return nil
+}
+
+// CheckProxy is a rule for Validate functions: a field holds env, none, or a proxy.
+func CheckProxy(field, text string) error {
+	if text == "none" || text == ProxyFromEnv {
+		return nil
+	}
+	if u, err := url.Parse(text); err != nil || u.Scheme != "http" || u.Host == "" || u.User != nil {
+		return FieldErrorf(field, "want env, none or http://host:port; a password belongs into the host's environment")
+	}
+	return nil
+}
+
+// ProxyOf returns what a checked field means in a [Request].
+func ProxyOf(text string) string {
+	if text == "none" {
+		return ""
+	}
+	return text
+}
