@@ -285,7 +285,7 @@ exec holdfast check play.yml -i localhost,
 
 # and one with a misspelt field has one, with its place
 ! exec holdfast check wrong.yml -i localhost,
-stdout 'wrong.yml:6:.*unknown field'
+stderr 'wrong.yml:6:.*unknown field'
 
 -- play.yml --
 playbook: play

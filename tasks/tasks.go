@@ -16,8 +16,6 @@ import (
 	"holdfast/tasks/line"
 	"holdfast/tasks/link"
 	"holdfast/tasks/listening"
-	"holdfast/tasks/node"
-	npmglobal "holdfast/tasks/npm_global"
 	packages "holdfast/tasks/package"
 	"holdfast/tasks/script"
 	"holdfast/tasks/service"
@@ -51,8 +49,6 @@ func All() []*task.Module {
 		line.Module,
 		link.Module,
 		listening.Module,
-		node.Module,
-		npmglobal.Module,
 		packages.Module,
 		script.Module,
 		service.Module,

@@ -1,12 +1,14 @@
 package task
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"path"
 	"strings"
 )
 
@@ -124,4 +126,16 @@ func (s Sum) SHA256() string {
 		return ""
 	}
 	return digest
+}
+
+// ReadMarker returns the line in a file of a directory that says what the directory
+// came from, or "" when there is none.
+func ReadMarker(ctx context.Context, r Reader, dir, name string) (string, error) {
+	file := path.Join(dir, name)
+	info, err := r.Stat(ctx, file)
+	if err != nil || info.Kind != KindFile {
+		return "", err
+	}
+	data, err := r.ReadFile(ctx, file, 64<<10)
+	return strings.TrimSuffix(string(data), "\n"), err
 }
