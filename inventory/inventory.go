@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"holdfast/playbooks/source"
@@ -199,4 +200,27 @@ func (l layer) find(name string) *setting {
 		}
 	}
 	return nil
+}
+
+// Innermost returns those of the host's groups among names that have no other one of
+// them inside: whose values count first. More than one is left where neither is
+// inside of the other.
+func (h *Host) Innermost(names []string) []string {
+	var among, out []*Group
+	for _, g := range h.resolved.groups {
+		if slices.Contains(names, g.Name) {
+			among = append(among, g)
+		}
+	}
+	for _, g := range among {
+		if !slices.ContainsFunc(among, func(inner *Group) bool { return inner.ancestors.has(g.index) }) {
+			out = append(out, g)
+		}
+	}
+	found := make([]string, len(out))
+	for i, g := range out {
+		found[i] = g.Name
+	}
+	slices.Sort(found)
+	return found
 }

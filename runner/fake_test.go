@@ -274,7 +274,7 @@ func (p play) options(t testing.TB, sink event.Sink) runner.Options {
 		worlds[w.name] = w
 	}
 	hosts := hostsOf(p.hosts)
-	bound, faults := load.Bind(pb, hosts, load.BindOptions{Params: params, Blobs: blobs, Secret: func(name string) (secret.Text, error) {
+	bound, faults := load.Bind(pb, hosts, load.BindOptions{Params: params, Blobs: blobs, Secret: func(_ *inventory.Host, name string) (secret.Text, error) {
 		if text, ok := p.secrets[name]; ok {
 			return secret.New(text), nil
 		}

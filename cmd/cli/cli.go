@@ -22,6 +22,7 @@ import (
 	"holdfast/runner"
 	"holdfast/runner/event"
 	"holdfast/runner/remote"
+	"holdfast/runner/secrets"
 	"holdfast/tasks/secret"
 )
 
@@ -150,6 +151,7 @@ func (env *Env) code(err error) int {
 	var fault *source.Fault
 	var unreachable *remote.Unreachable
 	var key *remote.HostKey
+	var secretFault *secrets.Fault
 	switch {
 	case env.stopped() || errors.Is(err, context.Canceled):
 		code = runner.CodeInterrupted
@@ -163,6 +165,8 @@ func (env *Env) code(err error) int {
 		code, hint = runner.CodeFaults, u.hint
 	case errors.As(err, &unreachable):
 		code, hint = runner.CodeUnreachable, unreachable.Hint
+	case errors.As(err, &secretFault):
+		code, hint = runner.CodeFaults, secretFault.Hint
 	case errors.As(err, &key):
 		code = runner.CodeUnreachable
 	case isUsage(err):

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,11 +33,13 @@ type fleet struct {
 	limit     []string
 	acceptNew bool
 	timeout   time.Duration
+	identity  []string
 
 	env     *Env
 	secrets *secrets.Providers
 	all     *inventory.Inventory
 	memory  *sshconn.Memory
+	opened  sync.Once // the store of secrets
 }
 
 func (f *fleet) flags(cmd *cobra.Command) {
@@ -44,6 +47,7 @@ func (f *fleet) flags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVarP(&f.limit, "limit", "l", nil, `only these hosts: names, globs, groups, !not, &and, or CEL such as 'host.labels.role == "db"'`)
 	cmd.Flags().BoolVar(&f.acceptNew, "accept-new", false, "record the key of a host that is not known yet; a changed key is refused all the same")
 	cmd.Flags().DurationVar(&f.timeout, "connect-timeout", 0, "time limit of each step of connecting (default 10s)")
+	identityFlag(cmd, &f.identity)
 	for _, flag := range []string{"limit"} {
 		err := cmd.RegisterFlagCompletionFunc(flag, f.completeHosts)
 		if err != nil {
@@ -236,7 +240,7 @@ func (f *fleet) session(binaries remote.Binaries, root bool) func(h *inventory.H
 	return func(h *inventory.Host) remote.Options {
 		o := remote.Options{Binaries: binaries, Root: remote.Root{Want: root && h.Sudo.Method != "none"}}
 		if name := h.Sudo.Password; name != "" {
-			o.Root.Password = func() (secret.Text, error) { return f.secret(name) }
+			o.Root.Password = func() (secret.Text, error) { return f.secret(h, name) }
 		}
 		if f.timeout > 0 {
 			// The helper's own limits keep their proportion to a step of connecting.
@@ -247,15 +251,21 @@ func (f *fleet) session(binaries remote.Binaries, root bool) func(h *inventory.H
 }
 
 // secret reads a secret and makes it known to the redactor.
-func (f *fleet) secret(name string) (secret.Text, error) {
-	text, err := f.secrets.Get(name)
+func (f *fleet) secret(h *inventory.Host, name string) (secret.Text, error) {
+	text, err := f.vault().Get(h, name)
 	if err == nil {
 		f.env.redactor.Add(text)
 	}
 	return text, err
 }
 
-// prepare returns a fleet on an environment.
+// vault returns where secrets are found. The flags are known by now.
+func (f *fleet) vault() *secrets.Providers {
+	f.opened.Do(func() { f.secrets.Store = f.env.store(f.identity) })
+	return f.secrets
+}
+
+// fleet returns a fleet on an environment.
 func (env *Env) fleet() *fleet {
 	return &fleet{env: env, secrets: &secrets.Providers{Getenv: env.Getenv}}
 }

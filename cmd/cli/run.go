@@ -87,7 +87,7 @@ func (o *playOptions) load(name string) (*load.Playbook, []*load.Host, []*invent
 	if pb == nil {
 		return nil, nil, nil, nil, faults.Err()
 	}
-	compiled, found := load.Compile(pb, load.Options{Modules: tasks.All(), Find: finder.Find, Version: strings.TrimPrefix(version(), "v"), Tags: splitAll(o.tags)})
+	compiled, found := load.Compile(pb, load.Options{Modules: tasks.All(), Find: finder.Find, Secret: o.fleet.vault().Known, Version: strings.TrimPrefix(version(), "v"), Tags: splitAll(o.tags)})
 	faults = append(faults, found...)
 	params, found := o.readParams()
 	faults = append(faults, found...)
@@ -96,6 +96,9 @@ func (o *playOptions) load(name string) (*load.Playbook, []*load.Host, []*invent
 	blobs := load.NewBlobs()
 	var bound []*load.Host
 	if len(faults) == 0 {
+		if err := o.fleet.vault().Unlock(); err != nil {
+			return nil, nil, nil, nil, err
+		}
 		bound, faults = load.Bind(compiled, hosts, load.BindOptions{Params: params, Secret: o.fleet.secret, Blobs: blobs})
 	} else if compiled != nil && hosts != nil {
 		// What each host adds is worth knowing even when the playbook has faults.

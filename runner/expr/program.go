@@ -146,6 +146,18 @@ type secretError struct {
 func (e *secretError) Error() string { return fmt.Sprintf("cannot read secret %q: %v", e.name, e.err) }
 func (e *secretError) Unwrap() error { return e.err }
 
+// Advice returns what an error says to do about it, or "".
+func Advice(err error) string {
+	var a interface {
+		error
+		Advice() string
+	}
+	if errors.As(err, &a) {
+		return a.Advice()
+	}
+	return ""
+}
+
 func interrupted(cause error) *Failure {
 	return &Failure{Message: "the evaluation was interrupted: " + cause.Error(), Err: cause}
 }
@@ -177,7 +189,7 @@ func (c *compiled) failure(err error, vars Vars) *Failure {
 	var null *nullError
 	switch {
 	case errors.As(err, &unread):
-		f.Err = unread.err
+		f.Err, f.Hint = unread.err, Advice(unread.err)
 	case errors.As(err, &plain):
 	case errors.As(err, &null):
 		f.Message = fmt.Sprintf("cannot read %q of %s: it is null", null.field, owner(node, null.field))

@@ -24,9 +24,10 @@ import (
 // BindOptions say what a playbook is joined with.
 type BindOptions struct {
 	Params map[string]*source.Node // from the command line
-	// Secret returns a secret by its name, provider included: env:NAME, file:/path. It
-	// is called by several goroutines. Without it, secrets are not known.
-	Secret func(name string) (secret.Text, error)
+	// Secret returns the secret that a host has by a name, which may begin with a
+	// provider: env:NAME, file:/path. It is called by several goroutines. The zero Text
+	// stands for one that is there and not read now. Without it, no secret is known.
+	Secret func(h *inventory.Host, name string) (secret.Text, error)
 	Blobs  *Blobs
 }
 

@@ -22,6 +22,8 @@ type Options struct {
 	Modules []*task.Module
 	// Find returns the playbook that a use names, or a fault without a place.
 	Find func(name string) (*lang.Playbook, source.Faults)
+	// Secret faults the name of a secret that no host can have. Nil looks at none.
+	Secret func(name string) error
 	// Version is this program's version, for needs.
 	Version string
 	// Tags keeps only the tasks that have one of them; empty keeps all.

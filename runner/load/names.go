@@ -87,9 +87,31 @@ func compile[T any](sc *scope, text string, want *expr.Type, with func(*expr.Env
 	}
 	out, faults := with(environment(few), text, want)
 	if len(faults) > 0 && len(few) < len(sc.names)+len(sc.types) {
-		return with(environment(sc.all()), text, want)
+		out, faults = with(environment(sc.all()), text, want)
+	}
+	if named, ok := any(out).(interface{ Secrets() []string }); ok && len(faults) == 0 {
+		faults = sc.compiler.unknownSecrets(text, named.Secrets())
 	}
 	return out, faults
+}
+
+// unknownSecrets faults the names of secrets in an expression that nothing is behind,
+// whatever the host.
+func (c *compiler) unknownSecrets(text string, names []string) []*expr.Fault {
+	var out []*expr.Fault
+	for _, name := range names {
+		if err := c.secretNamed(name); err != nil {
+			out = append(out, &expr.Fault{Offset: max(0, strings.Index(text, name)), Message: fmt.Sprintf("cannot read secret %q: %s", name, err), Hint: expr.Advice(err)})
+		}
+	}
+	return out
+}
+
+func (c *compiler) secretNamed(name string) error {
+	if c.opts.Secret == nil {
+		return nil
+	}
+	return c.opts.Secret(name)
 }
 
 // environment makes an environment of names that were looked at one by one.

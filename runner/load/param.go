@@ -48,9 +48,31 @@ func (c *compiler) params(pb *lang.Playbook) []*param {
 			if len(faults) == 0 {
 				faults = cp.accept(v, p.Default, path)
 			}
+			faults = append(faults, c.namedSecrets(v, p.Default, path+".default")...)
 			c.faults = append(c.faults, faults...)
 		}
 		out = append(out, cp)
+	}
+	return out
+}
+
+// namedSecrets faults what a value of a parameter names and nothing is behind. The
+// name is not repeated: it may be a secret by mistake.
+func (c *compiler) namedSecrets(v any, n *source.Node, path string) source.Faults {
+	var out source.Faults
+	switch v := v.(type) {
+	case secretParam:
+		if err := c.secretNamed(string(v)); err != nil {
+			out.Addf(n.Pos, path, "%s", err).Hint = expr.Advice(err)
+		}
+	case []any:
+		for i, item := range v {
+			out = append(out, c.namedSecrets(item, n.Items[i], fmt.Sprintf("%s[%d]", path, i))...)
+		}
+	case map[string]any:
+		for _, kv := range n.Entries {
+			out = append(out, c.namedSecrets(v[kv.Key.Text], kv.Value, path+"."+kv.Key.Text)...)
+		}
 	}
 	return out
 }

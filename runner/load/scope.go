@@ -107,10 +107,15 @@ func (sc *Scope) refresh() {
 }
 
 func (sc *Scope) secret(name string) (any, error) {
+	unread := expr.Unknown{Reason: "the secrets were read"}
 	if sc.host.opts.Secret == nil {
-		return expr.Unknown{Reason: "the secrets were read"}, nil
+		return unread, nil
 	}
-	return sc.host.opts.Secret(name)
+	text, err := sc.host.opts.Secret(sc.host.Inventory, name)
+	if err == nil && text.IsZero() {
+		return unread, nil
+	}
+	return text, err
 }
 
 // secretParam stands for a secret that is fetched when it is used. It is its name.
@@ -135,7 +140,7 @@ func (sc *Scope) fetch(v any) any {
 	case secretParam:
 		text, err := sc.secret(string(v))
 		if err != nil {
-			return expr.Unknown{Reason: unreadable + strings.ReplaceAll(err.Error(), "\n", " ")}
+			return expr.Unknown{Reason: unreadable + strings.ReplaceAll(err.Error(), "\n", " ") + "\n" + expr.Advice(err)}
 		}
 		return text
 	case []any:
@@ -158,7 +163,8 @@ func mapped(list []any, f func(any) any) []any {
 func orFailure(u expr.Unknown) (*expr.Unknown, error) {
 	for _, reason := range u.Reasons() {
 		if why, ok := strings.CutPrefix(reason, unreadable); ok {
-			return nil, &expr.Failure{Message: why}
+			why, hint, _ := strings.Cut(why, "\n")
+			return nil, &expr.Failure{Message: why, Hint: hint}
 		}
 	}
 	return &u, nil

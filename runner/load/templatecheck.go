@@ -17,12 +17,13 @@ import (
 type templateCheck struct {
 	t     *tmpl
 	root  *expr.Type
+	named func(secret string) error // faults the name of a secret
 	fault *source.Fault
 }
 
 // check returns the first fault of the template's names.
 func (t *tmpl) check(sc *scope) *source.Fault {
-	c := &templateCheck{t: t, root: &expr.Type{Kind: expr.Struct, Object: &expr.Object{Fields: sc.all()}}}
+	c := &templateCheck{t: t, root: &expr.Type{Kind: expr.Struct, Object: &expr.Object{Fields: sc.all()}}, named: sc.compiler.secretNamed}
 	if t.parsed.Tree != nil && t.parsed.Root != nil {
 		c.list(t.parsed.Root, c.root)
 	}
@@ -65,6 +66,7 @@ func (c *templateCheck) pipe(p *parse.PipeNode, dot *expr.Type) *expr.Type {
 	var typ *expr.Type
 	for _, cmd := range p.Cmds {
 		typ = nil
+		c.secret(cmd)
 		for _, arg := range cmd.Args {
 			t := c.arg(arg, dot)
 			if len(cmd.Args) == 1 && len(p.Cmds) == 1 {
@@ -73,6 +75,21 @@ func (c *templateCheck) pipe(p *parse.PipeNode, dot *expr.Type) *expr.Type {
 		}
 	}
 	return typ
+}
+
+// secret looks at a call of the function of that name.
+func (c *templateCheck) secret(cmd *parse.CommandNode) {
+	if len(cmd.Args) != 2 {
+		return
+	}
+	f, called := cmd.Args[0].(*parse.IdentifierNode)
+	name, literal := cmd.Args[1].(*parse.StringNode)
+	if !called || !literal || f.Ident != "secret" {
+		return
+	}
+	if err := c.named(name.Text); err != nil {
+		c.report(int(name.Position()), expr.Advice(err), "cannot read secret %q: %s", name.Text, err)
+	}
 }
 
 func (c *templateCheck) arg(n parse.Node, dot *expr.Type) *expr.Type {
@@ -105,11 +122,11 @@ func (c *templateCheck) fields(n parse.Node, t *expr.Type, names []string, befor
 		case t.Kind == expr.Struct && t.Object == nil:
 			return nil
 		case t.Kind != expr.Struct:
-			c.report(at, "", "cannot read %q: %s has no fields", name, t)
+			c.report(at.offset(string(c.t.file.data)), "", "cannot read %q: %s has no fields", name, t)
 			return nil
 		case t.Object.Fields[name] == nil:
 			known := slices.Sorted(maps.Keys(t.Object.Fields))
-			c.report(at, source.DidYouMean(name, known), "undefined field %q", name)
+			c.report(at.offset(string(c.t.file.data)), source.DidYouMean(name, known), "undefined field %q", name)
 			return nil
 		default:
 			t = t.Object.Fields[name]
@@ -142,13 +159,13 @@ func (c chain) offset(data string) int {
 	return start
 }
 
-func (c *templateCheck) report(at chain, hint, format string, args ...any) {
+func (c *templateCheck) report(at int, hint, format string, args ...any) {
 	if c.fault != nil {
 		return
 	}
 	pos := source.Pos{File: c.t.file.shown, Line: 1, Col: 1}
 	data := string(c.t.file.data)
-	for _, r := range data[:at.offset(data)] {
+	for _, r := range data[:min(at, len(data))] {
 		pos.Col++
 		if r == '\n' {
 			pos.Line, pos.Col = pos.Line+1, 1

@@ -153,7 +153,7 @@ func (s setup) options() (load.BindOptions, source.Faults) {
 		for name, text := range s.secrets {
 			known[name] = secret.New(text)
 		}
-		opts.Secret = func(name string) (secret.Text, error) {
+		opts.Secret = func(_ *inventory.Host, name string) (secret.Text, error) {
 			if text, ok := known[name]; ok {
 				return text, nil
 			}

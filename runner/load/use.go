@@ -114,7 +114,7 @@ func (c *compiler) given(sc *scope, p *param, n *source.Node, path string) *Tree
 	}
 	v, faults := value(n, p.lang.Type, path)
 	if len(faults) == 0 {
-		faults = p.accept(v, n, path)
+		faults = append(p.accept(v, n, path), c.namedSecrets(v, n, path)...)
 	}
 	for _, f := range faults {
 		f.Also = append(f.Also, p.lang.Pos)

@@ -37,7 +37,7 @@ func TestGet(t *testing.T) {
 	private := write(t, "pw", canary+"\n", 0o600)
 	script := write(t, "script", "#!/bin/sh\necho "+canary+"\n", 0o700)
 	for _, name := range []string{"env:PW", "file:" + private, "file:~/pw", "cmd:" + script, "cmd:echo   " + canary} {
-		got, err := p.Get(name)
+		got, err := p.Get(nil, name)
 		if err != nil || got.Reveal() != canary {
 			t.Errorf("Get(%q): %v", name, err)
 		}
@@ -75,7 +75,7 @@ func TestGetFaults(t *testing.T) {
 	}
 	p := providers(map[string]string{"SHORT": "abc"})
 	for _, tt := range tests {
-		if got, err := p.Get(tt.name); err == nil || !strings.Contains(err.Error(), tt.want) || !got.IsZero() {
+		if got, err := p.Get(nil, tt.name); err == nil || !strings.Contains(err.Error(), tt.want) || !got.IsZero() {
 			t.Errorf("Get(%q) = %v, want %q", tt.name, err, tt.want)
 		}
 	}
@@ -88,7 +88,7 @@ func TestGetFaults(t *testing.T) {
 func TestTextsByMistakeAreNotRepeated(t *testing.T) {
 	p := providers(nil)
 	for _, name := range []string{canary, canary + ":rest", "x:" + canary} {
-		if _, err := p.Get(name); err == nil || strings.Contains(err.Error(), "c4n4ry") {
+		if _, err := p.Get(nil, name); err == nil || strings.Contains(err.Error(), "c4n4ry") {
 			t.Errorf("Get(%q) = %v", name, err)
 		}
 	}
@@ -101,7 +101,7 @@ func TestFetchedOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			if got, err := p.Get("cmd:" + script); err != nil || got.Reveal() != canary {
+			if got, err := p.Get(nil, "cmd:"+script); err != nil || got.Reveal() != canary {
 				t.Errorf("got %v", err)
 			}
 		})
