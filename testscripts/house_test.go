@@ -22,12 +22,13 @@ import (
 
 // reveals are the rooms that may take the text out of a secret, and what for.
 var reveals = map[string]string{
+	"cmd/cli":                "a person asks to see or to edit one",
 	"runner/expr":            "reveal(), the word that a review looks for",
 	"runner/host":            "the environment of a program",
 	"runner/host/httpclient": "the header of a request",
 	"runner/load":            "a template that writes one out becomes a secret file",
 	"runner/remote":          "frames of their own, and sudo's password on its input",
-	"runner/secrets":         "one that is too short to be masked is refused",
+	"runner/secrets":         "it is encrypted; one that is too short to be masked is refused",
 	"runner/journal":         "a before-image of a secret file is encrypted",
 	"tasks/file":             "a file whose content is the secret",
 	"tasks/secret":           "the type itself, and the redactor",

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -215,16 +217,23 @@ func (o *secretOptions) edit(ctx context.Context, s *secrets.Store, ref secrets.
 	return s.Set(ref, secret.New(text), "")
 }
 
-// runEditor runs an editor at the person's terminal. The first interrupt is the
-// editor's own; the second ends it.
+// runEditor runs an editor at the person's terminal. An interrupt that reaches us ends
+// it: those at a keyboard in an editor are the editor's own.
 func (o *secretOptions) runEditor(ctx context.Context, editor []string, name string) error {
+	ctx, cancel := o.env.untilStopped(ctx)
+	defer cancel()
 	cmd := exec.CommandContext(ctx, editor[0], append(editor[1:], name)...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = editorPatience
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = o.env.Stdin, o.env.Stdout, o.env.Stderr
 	if err := cmd.Run(); err != nil {
 		return &secrets.Fault{Message: fmt.Sprintf("the editor %s failed, nothing was written: %s", editor[0], err)}
 	}
 	return nil
 }
+
+// editorPatience is how long an editor that was told to end may take.
+const editorPatience = 5 * time.Second
 
 func newSecretRmCmd(o *secretOptions) *cobra.Command {
 	var yes bool

@@ -154,15 +154,16 @@ func (c *checker) mode(file string, bits fs.FileMode) {
 	}
 }
 
-// identities finds identities that lie where the project is kept.
+// identities finds identities that lie where the project is kept. The one at the usual
+// place is left out: somebody's home may be the project.
 func (c *checker) identities() {
 	project, err := filepath.Abs(filepath.Dir(c.s.Dir))
 	if err != nil {
 		return
 	}
 	for _, name := range c.s.Keys.read {
-		if at, err := filepath.Abs(name); err == nil && strings.HasPrefix(at, project+"/") && c.locked == nil {
-			c.found = append(c.found, Finding{true, name, "this identity is inside of the project, and is copied wherever that goes", "move it away, for example to " + c.s.Keys.Default})
+		if at, err := filepath.Abs(name); err == nil && name != c.s.Keys.Default && strings.HasPrefix(at, project+"/") {
+			c.found = append(c.found, Finding{true, name, "this identity is inside of the project, and is copied wherever that goes", "move it away"})
 		}
 	}
 }

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const lockFile = ".lock"
@@ -24,17 +23,17 @@ func (s *Store) Lock() (unlock func(), err error) {
 	}
 	defer r.Close() //nolint:errcheck // the lock has a file of its own
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		f, err := r.OpenFile(lockFile, os.O_RDWR|os.O_CREATE|unix.O_NONBLOCK, 0o600)
+		f, err := r.OpenFile(lockFile, os.O_RDWR|os.O_CREATE|syscall.O_NONBLOCK, 0o600)
 		if err != nil {
 			return nil, fmt.Errorf("cannot lock the store of secrets %s: %w", s.Shown, plain(err))
 		}
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil && stillThere(r, f) {
 			return s.locked(f), nil
 		}
 		holder := holderOf(f)
 		_ = f.Close() // nothing was written
-		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
+		if err != nil && !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("cannot lock the store of secrets %s: %w", s.Shown, err)
 		}
 		if time.Now().After(deadline) {

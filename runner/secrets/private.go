@@ -9,8 +9,12 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+)
 
-	"golang.org/x/sys/unix"
+// The kinds of file systems in memory, as statfs(2) names them.
+const (
+	tmpfs = 0x01021994
+	ramfs = 0x858458f6
 )
 
 const privatePrefix = "holdfast-edit-"
@@ -42,8 +46,8 @@ func inMemory(dir string) bool {
 	if err != nil || !st.IsDir() || !ours(st) || st.Mode().Perm()&0o022 != 0 && st.Mode()&fs.ModeSticky == 0 {
 		return false
 	}
-	var where unix.Statfs_t
-	return unix.Statfs(dir, &where) == nil && (where.Type == unix.TMPFS_MAGIC || where.Type == unix.RAMFS_MAGIC)
+	var where syscall.Statfs_t
+	return syscall.Statfs(dir, &where) == nil && (where.Type == tmpfs || where.Type == ramfs)
 }
 
 // sweep removes what a process that is gone left.
@@ -78,7 +82,7 @@ func shredAll(dir string) error {
 }
 
 func overwrite(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(path, os.O_WRONLY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}

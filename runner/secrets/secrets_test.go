@@ -111,3 +111,34 @@ func TestFetchedOnce(t *testing.T) {
 		t.Errorf("the program ran: %q, %v", data, err)
 	}
 }
+
+// The program is called the way that sops takes it; what it is called with is not secret.
+func TestSops(t *testing.T) {
+	dir := t.TempDir()
+	script := "#!/bin/sh\nfor a; do echo \"$a\"; done >" + dir + "/args\necho " + canary + "\n"
+	if err := os.WriteFile(dir+"/sops", []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	for name, want := range map[string]string{
+		"sops:s.yaml#db.0.password": "--decrypt\n--extract\n[\"db\"][0][\"password\"]\n./s.yaml\n",
+		"sops:/etc/s.yaml":          "--decrypt\n/etc/s.yaml\n",
+	} {
+		got, err := providers(nil).Get(nil, name)
+		if err != nil || got.Reveal() != canary {
+			t.Errorf("Get(%q): %v", name, err)
+		}
+		if args, err := os.ReadFile(dir + "/args"); err != nil || string(args) != want {
+			t.Errorf("Get(%q) calls it with %q, want %q", name, args, want)
+		}
+	}
+	for _, name := range []string{"sops:", "sops:x#", `sops:x#a"]["b`} {
+		if _, err := providers(nil).Get(nil, name); err == nil || !strings.Contains(err.Error(), "want the path of a file") {
+			t.Errorf("Get(%q) = %v", name, err)
+		}
+	}
+	t.Setenv("PATH", "/nonexistent")
+	if _, err := providers(nil).Get(nil, "sops:x"); err == nil || !strings.Contains(err.Error(), "there is no program sops here") {
+		t.Errorf("got %v", err)
+	}
+}
