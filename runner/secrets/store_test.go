@@ -327,26 +327,26 @@ func TestIdentities(t *testing.T) {
 	}
 	tests := []struct {
 		name, want string
-		keys       secrets.Keyring
+		keys       *secrets.Keyring
 	}{
-		{"the usual place", "", secrets.Keyring{Default: s.Keys.Default}},
-		{"a file", "", secrets.Keyring{Files: []string{write(t, "id", string(id), 0o600)}}},
-		{"protected", "", secrets.Keyring{Files: []string{protected}, Passphrase: say("the passphrase")}},
-		{"wrong passphrase", "the passphrase is wrong, or the file is damaged", secrets.Keyring{Files: []string{protected}, Passphrase: say("another")}},
-		{"nobody to ask", "it has a passphrase, and there is nobody to ask for it | run on a terminal", secrets.Keyring{Files: []string{protected}}},
-		{"missing", "no such file or directory", secrets.Keyring{Files: []string{"/nonexistent/identity"}}},
-		{"none at all", "there is no identity to decrypt secrets with | name one with --identity FILE or HOLDFAST_IDENTITY, or put it at", secrets.Keyring{Default: filepath.Join(t.TempDir(), "none")}},
-		{"others can read it", "others can read the identity " + open + " | chmod 600 " + open, secrets.Keyring{Files: []string{open}}},
-		{"others can swap it", "others can write to " + filepath.Dir(swappable), secrets.Keyring{Files: []string{swappable}}},
-		{"a pipe", "it is not a regular file", secrets.Keyring{Files: []string{pipe}}},
-		{"garbage", "it is no identity", secrets.Keyring{Files: []string{write(t, "g", "AGE-SECRET-KEY-1CANARY", 0o600)}}},
-		{"a plugin's", "identities of plugins are not supported", secrets.Keyring{Files: []string{write(t, "g", "AGE-PLUGIN-YUBIKEY-1", 0o600)}}},
-		{"no SSH key", "it is no SSH key that age can use", secrets.Keyring{Files: []string{write(t, "g", "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n", 0o600)}}},
-		{"large", "the file is larger than 64 KiB", secrets.Keyring{Files: []string{write(t, "l", strings.Repeat("#\n", 64<<10), 0o600)}}},
+		{"the usual place", "", &secrets.Keyring{Default: s.Keys.Default}},
+		{"a file", "", &secrets.Keyring{Files: []string{write(t, "id", string(id), 0o600)}}},
+		{"protected", "", &secrets.Keyring{Files: []string{protected}, Passphrase: say("the passphrase")}},
+		{"wrong passphrase", "the passphrase is wrong, or the file is damaged", &secrets.Keyring{Files: []string{protected}, Passphrase: say("another")}},
+		{"nobody to ask", "it has a passphrase, and there is nobody to ask for it | run on a terminal", &secrets.Keyring{Files: []string{protected}}},
+		{"missing", "no such file or directory", &secrets.Keyring{Files: []string{"/nonexistent/identity"}}},
+		{"none at all", "there is no identity to decrypt secrets with | name one with --identity FILE or HOLDFAST_IDENTITY, or put it at", &secrets.Keyring{Default: filepath.Join(t.TempDir(), "none")}},
+		{"others can read it", "others can read the identity " + open + " | chmod 600 " + open, &secrets.Keyring{Files: []string{open}}},
+		{"others can swap it", "others can write to " + filepath.Dir(swappable), &secrets.Keyring{Files: []string{swappable}}},
+		{"a pipe", "it is not a regular file", &secrets.Keyring{Files: []string{pipe}}},
+		{"garbage", "it is no identity", &secrets.Keyring{Files: []string{write(t, "g", "AGE-SECRET-KEY-1CANARY", 0o600)}}},
+		{"a plugin's", "identities of plugins are not supported", &secrets.Keyring{Files: []string{write(t, "g", "AGE-PLUGIN-YUBIKEY-1", 0o600)}}},
+		{"no SSH key", "it is no SSH key that age can use", &secrets.Keyring{Files: []string{write(t, "g", "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n", 0o600)}}},
+		{"large", "the file is larger than 64 KiB", &secrets.Keyring{Files: []string{write(t, "l", strings.Repeat("#\n", 64<<10), 0o600)}}},
 	}
 	for _, tt := range tests {
 		s := again(s)
-		s.Keys = &tt.keys
+		s.Keys = tt.keys
 		got, err := s.Read(fleet("a"))
 		if tt.want == "" {
 			if err != nil || got.Reveal() != "hunter22" {
