@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -31,10 +32,10 @@ func (s *Store) Check() ([]Finding, error) {
 	defer r.Close() //nolint:errcheck // only read
 	c := &checker{s: s, r: r}
 	if c.to, err = s.recipients(r); err != nil {
-		c.add(true, recipientsFile, Advised(err), "%s", err)
+		c.add(true, recipientsFile, advised(err), "%s", err)
 	}
 	if c.locked = s.Keys.Unlock(); c.locked != nil {
-		c.add(true, "", Advised(c.locked), "nothing was decrypted: %s", c.locked)
+		c.add(true, "", advised(c.locked), "nothing was decrypted: %s", c.locked)
 	}
 	if err := s.walk(func(file string, e fs.DirEntry) { c.file(file, e) }); err != nil {
 		return nil, err
@@ -44,10 +45,10 @@ func (s *Store) Check() ([]Finding, error) {
 	return c.found, nil
 }
 
-// Advised returns the hint of an error, or "".
-func Advised(err error) string {
-	if a, ok := err.(interface{ Advice() string }); ok { //nolint:errorlint // a wrapping error has words of its own
-		return a.Advice()
+func advised(err error) string {
+	var f *Fault
+	if errors.As(err, &f) {
+		return f.Hint
 	}
 	return ""
 }
@@ -101,7 +102,7 @@ func (c *checker) secret(ref Ref) {
 		return
 	}
 	if _, err := stanzas(data); err != nil {
-		c.add(true, file, Advised(err), "%s", err)
+		c.add(true, file, advised(err), "%s", err)
 		return
 	}
 	c.mode(file, 0o002)
@@ -118,7 +119,7 @@ func (c *checker) secret(ref Ref) {
 	}
 	text, err := c.s.Keys.open(data)
 	if err != nil {
-		c.add(true, file, Advised(err), "%s", err)
+		c.add(true, file, advised(err), "%s", err)
 		return
 	}
 	if len(bytes.TrimSpace(text)) == 0 {
