@@ -16,6 +16,8 @@ import (
 	"holdfast/tasks/line"
 	"holdfast/tasks/link"
 	"holdfast/tasks/listening"
+	"holdfast/tasks/node"
+	npmglobal "holdfast/tasks/npm_global"
 	packages "holdfast/tasks/package"
 	"holdfast/tasks/script"
 	"holdfast/tasks/service"
@@ -49,6 +51,8 @@ func All() []*task.Module {
 		line.Module,
 		link.Module,
 		listening.Module,
+		node.Module,
+		npmglobal.Module,
 		packages.Module,
 		script.Module,
 		service.Module,

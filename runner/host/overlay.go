@@ -127,6 +127,9 @@ func (v *overlayWriter) Run(ctx context.Context, cmd task.Command) (task.Output,
 		return task.Output{}, errors.New("cannot run a command without a name")
 	}
 	v.opaque = append(v.opaque, cmd.Argv[0])
+	if n := v.nodes[cmd.Dir]; n != nil && n.cut {
+		n.why = fmt.Sprintf("what is in %s comes from what %q does", cmd.Dir, cmd.Argv[0])
+	}
 	v.changed, v.services = true, true
 	return task.Output{}, ctx.Err()
 }

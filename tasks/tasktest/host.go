@@ -23,7 +23,7 @@ var ErrInjected = errors.New("injected failure")
 // from several goroutines; the On functions must be set before.
 //
 // Commands do nothing unless scripted: without OnRun or OnQuery they exit 0 and
-// print nothing, and without OnFetch every request is answered with 200 and "ok".
+// print nothing, but for the few programs that programs.go plays; and without OnFetch every request is answered with 200 and "ok".
 type Host struct {
 	OnRun   func(task.Command) (task.Output, error)
 	OnQuery func(task.Command) (task.Output, error)

@@ -248,7 +248,7 @@ func (h *Host) Run(ctx context.Context, cmd task.Command) (task.Output, error) {
 		return task.Output{}, errors.New("cannot run nothing")
 	}
 	if h.OnRun == nil {
-		return task.Output{}, nil
+		return h.program(cmd)
 	}
 	return h.OnRun(cmd)
 }
