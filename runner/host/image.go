@@ -132,6 +132,10 @@ func (p *place) digest(i *image) error {
 	return nil
 }
 
+// private reports whether not everybody may read a file, so that a copy of it must not
+// lie about in clear: whoever removes or replaces a key need not say that it is one.
+func (i *image) private() bool { return i.Kind == task.KindFile && i.Mode&0o004 == 0 }
+
 // keep puts the content of a file into the journal and completes the image with
 // what a later restore needs. It reads with our own rights: the folder is open, and
 // an account may replace a file that it cannot read.
@@ -150,11 +154,8 @@ func (p *place) keep(i *image, j *journal.Journal, secret bool) error {
 	}
 	h := sha256.New()
 	in := io.TeeReader(f, h)
-	if secret {
-		var data []byte
-		if data, err = io.ReadAll(in); err == nil {
-			i.Blob, err = j.KeepSecret(data)
-		}
+	if secret || i.private() {
+		i.Blob, err = j.KeepSecretFile(in)
 	} else {
 		i.Blob, err = j.KeepFile(in)
 	}

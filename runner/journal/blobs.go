@@ -1,27 +1,17 @@
 package journal
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 )
-
-// sealed marks the names of before-images that are encrypted.
-const sealed = "sealed-"
-
-// maxSealed bounds secret before-images, which are held in memory.
-const maxSealed = 16 << 20
 
 // Keep stores data with the run and returns the name to get it back by. It is on
 // disk when Keep returns; the same data is stored once.
@@ -44,19 +34,29 @@ func (j *Journal) putBlob(name string, data []byte) error {
 }
 
 // KeepFile stores what r gives, like Keep, without holding it in memory.
-func (j *Journal) KeepFile(r io.Reader) (name string, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("cannot keep a before-image: %w", full(err))
-		}
-	}()
+func (j *Journal) KeepFile(r io.Reader) (string, error) {
+	return j.keep("", func(w io.Writer) error {
+		_, err := io.Copy(w, r)
+		return err
+	})
+}
+
+// keep stores what write writes, under a prefix and the digest of that.
+func (j *Journal) keep(prefix string, write func(io.Writer) error) (name string, err error) {
+	if name, err = j.putStream(prefix, write); err != nil {
+		return "", fmt.Errorf("cannot keep a before-image: %w", full(err))
+	}
+	return name, nil
+}
+
+func (j *Journal) putStream(prefix string, write func(io.Writer) error) (name string, err error) {
 	f, err := os.CreateTemp(j.blobDir(), ".new-*")
 	if err != nil {
 		return "", err
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // gone after the rename
 	h := sha256.New()
-	_, err = io.Copy(io.MultiWriter(f, h), r)
+	err = write(io.MultiWriter(f, h))
 	if err == nil {
 		err = f.Sync()
 	}
@@ -66,57 +66,11 @@ func (j *Journal) KeepFile(r io.Reader) (name string, err error) {
 	if err != nil {
 		return "", err
 	}
-	name = hex.EncodeToString(h.Sum(nil))
+	name = prefix + hex.EncodeToString(h.Sum(nil))
 	if err := os.Rename(f.Name(), filepath.Join(j.blobDir(), name)); err != nil {
 		return "", err
 	}
 	return name, syncDir(j.blobDir())
-}
-
-// KeepSecret stores data encrypted under the host's own key. That keeps it out of
-// backups and copies of the run's folder, not from root on the host.
-func (j *Journal) KeepSecret(data []byte) (string, error) {
-	if len(data) > maxSealed {
-		return "", fmt.Errorf("cannot keep a before-image: a secret file of %d bytes is over the limit of %d", len(data), maxSealed)
-	}
-	box, err := j.store.box()
-	if err != nil {
-		return "", fmt.Errorf("cannot keep a before-image: %w", full(err))
-	}
-	nonce := make([]byte, box.NonceSize())
-	_, _ = rand.Read(nonce) // never fails (crypto/rand)
-	data = box.Seal(nonce, nonce, data, nil)
-	sum := sha256.Sum256(data)
-	name := sealed + hex.EncodeToString(sum[:])
-	if err := j.store.relieve(func() error { return j.putBlob(name, data) }); err != nil {
-		return "", fmt.Errorf("cannot keep a before-image: %w", full(err))
-	}
-	return name, nil
-}
-
-// key returns the host's own key, made when it is first needed.
-func (s *Store) key() ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key, err := os.ReadFile(s.path("key"))
-	if errors.Is(err, fs.ErrNotExist) && !s.readOnly {
-		key = make([]byte, 32)
-		_, _ = rand.Read(key) // never fails (crypto/rand)
-		err = s.relieve(func() error { return replace(s.path("key"), key) })
-	}
-	return key, err
-}
-
-func (s *Store) box() (cipher.AEAD, error) {
-	key, err := s.key()
-	if err != nil {
-		return nil, err
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
 }
 
 func (j *Journal) blobDir() string { return filepath.Join(j.store.runDir(j.info.ID), "blobs") }
@@ -160,20 +114,12 @@ func (r *Record) Open(name string) (io.ReadCloser, error) {
 	if !secret {
 		return blob, nil
 	}
-	defer blob.Close() //nolint:errcheck // only read
-	data, err := io.ReadAll(io.LimitReader(blob, maxSealed+1024))
+	in, err := r.store.unseal(blob)
 	if err != nil {
+		_ = blob.Close() // only read
 		return nil, err
 	}
-	box, err := r.store.box()
-	if err != nil || len(data) < box.NonceSize() {
-		return nil, fmt.Errorf("cannot decrypt a before-image: %w", err)
-	}
-	data, err = box.Open(nil, data[:box.NonceSize()], data[box.NonceSize():], nil)
-	if err != nil {
-		return nil, fmt.Errorf("cannot decrypt a before-image: %w", err)
-	}
-	return io.NopCloser(strings.NewReader(string(data))), nil
+	return in, nil
 }
 
 // Open returns a before-image of this run; see [Record.Open].

@@ -172,6 +172,48 @@ func TestBeforeImages(t *testing.T) {
 	}
 }
 
+// Secret images of any size come back, none is on the disk in clear, and one that was
+// cut or mixed up is noticed before its end.
+func TestSealedImages(t *testing.T) {
+	const piece = 64 << 10
+	s := open(t)
+	j := begin(t, s, "r1")
+	rec, err := s.Load("r1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, size := range []int{0, 1, piece - 1, piece, piece + 1, 3 * piece, 17<<20 + 5} {
+		want := strings.Repeat("hunter2-", size/8+1)[:size]
+		name, err := j.KeepSecretFile(strings.NewReader(want))
+		if err != nil || names[name] {
+			t.Fatalf("%d bytes: %v", size, err)
+		}
+		names[name] = true
+		if got, err := read(rec, name); err != nil || got != want {
+			t.Errorf("of %d bytes %d came back: %v", size, len(got), err)
+		}
+		path := filepath.Join(s.Dir(), "runs/r1/blobs", name)
+		raw, err := os.ReadFile(path)
+		if err != nil || bytes.Contains(raw, []byte("hunter2")) {
+			t.Errorf("%d bytes are on the disk in clear, %v", size, err)
+		}
+		if size < 2*piece {
+			continue
+		}
+		const whole, salt = piece + 16, 16
+		swapped := slices.Concat(raw[:salt], raw[salt+whole:salt+2*whole], raw[salt:salt+whole], raw[salt+2*whole:])
+		for what, bad := range map[string][]byte{"swapped": swapped, "cut": raw[:salt+whole], "cut in a piece": raw[:salt+100], "of another salt": slices.Concat(make([]byte, salt), raw[salt:])} {
+			if err := os.WriteFile(path, bad, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := read(rec, name); err == nil || !strings.Contains(err.Error(), "damaged") || len(got) > 2*piece {
+				t.Errorf("%s: %d bytes, %v", what, len(got), err)
+			}
+		}
+	}
+}
+
 func read(rec *journal.Record, name string) (string, error) {
 	f, err := rec.Open(name)
 	if err != nil {
