@@ -2,6 +2,7 @@
 package tasks
 
 import (
+	"holdfast/tasks/alert"
 	"holdfast/tasks/archive"
 	"holdfast/tasks/assert"
 	authorizedkeys "holdfast/tasks/authorized_keys"
@@ -19,6 +20,7 @@ import (
 	"holdfast/tasks/node"
 	npmglobal "holdfast/tasks/npm_global"
 	packages "holdfast/tasks/package"
+	randomsecret "holdfast/tasks/random_secret"
 	"holdfast/tasks/script"
 	"holdfast/tasks/service"
 	"holdfast/tasks/sshd"
@@ -37,6 +39,7 @@ import (
 // All returns every module, sorted by name.
 func All() []*task.Module {
 	return []*task.Module{
+		alert.Module,
 		archive.Module,
 		assert.Module,
 		authorizedkeys.Module,
@@ -54,6 +57,7 @@ func All() []*task.Module {
 		node.Module,
 		npmglobal.Module,
 		packages.Module,
+		randomsecret.Module,
 		script.Module,
 		service.Module,
 		sshd.Module,

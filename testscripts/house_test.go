@@ -30,6 +30,8 @@ var reveals = map[string]string{
 	"runner/remote":          "frames of their own, and sudo's password on its input",
 	"runner/secrets":         "it is encrypted; one that is too short to be masked is refused",
 	"runner/journal":         "a before-image of a secret file is encrypted",
+	"tasks/alert":            "an address, a header or a topic that is one",
+	"tasks/random_secret":    "a file whose content it is",
 	"tasks/file":             "a file whose content is the secret",
 	"tasks/secret":           "the type itself, and the redactor",
 	"tasks/user":             "the hash of a password",

@@ -134,6 +134,10 @@ func TestWriteFileKeepsOwnerAndMode(t *testing.T) {
 	b.must(b.writer().WriteFile(ctx, task.FileWrite{Path: b.path("f"), Data: []byte("new")}))
 	info, err := b.m.Reader().Stat(ctx, b.path("f"))
 	want := task.FileInfo{Kind: task.KindFile, Mode: 0o640, Owner: "1234", Group: "4321", Size: 3}
+	if time.Since(info.Modified).Abs() > time.Hour {
+		t.Errorf("it was modified at %s", info.Modified)
+	}
+	info.Modified = time.Time{}
 	if err != nil || info != want {
 		t.Errorf("got %+v and error %v, want %+v", info, err, want)
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,18 +21,19 @@ import (
 
 // image is the state of a path as the journal keeps it.
 type image struct {
-	Kind   task.FileKind     `json:"kind"`
-	Mode   task.Mode         `json:"mode,omitempty"`
-	UID    uint32            `json:"uid"`
-	GID    uint32            `json:"gid"`
-	Size   int64             `json:"size,omitempty"`
-	Digest string            `json:"digest,omitempty"` // of a file's content, or of a directory's tree
-	Blob   string            `json:"blob,omitempty"`   // where the content is kept
-	Secret bool              `json:"secret,omitempty"`
-	Target string            `json:"target,omitempty"` // of a link
-	Tree   string            `json:"tree,omitempty"`   // where a removed directory is kept
-	Attrs  map[string][]byte `json:"attrs,omitempty"`  // extended attributes
-	linked bool              // a file with several hard links
+	Kind     task.FileKind     `json:"kind"`
+	Mode     task.Mode         `json:"mode,omitempty"`
+	UID      uint32            `json:"uid"`
+	GID      uint32            `json:"gid"`
+	Size     int64             `json:"size,omitempty"`
+	Digest   string            `json:"digest,omitempty"` // of a file's content, or of a directory's tree
+	Blob     string            `json:"blob,omitempty"`   // where the content is kept
+	Secret   bool              `json:"secret,omitempty"`
+	Target   string            `json:"target,omitempty"` // of a link
+	Tree     string            `json:"tree,omitempty"`   // where a removed directory is kept
+	Attrs    map[string][]byte `json:"attrs,omitempty"`  // extended attributes
+	linked   bool              // a file with several hard links
+	modified time.Time         // what is there now; an image that is kept has none
 }
 
 func (i *image) imprint() imprint {
@@ -86,7 +88,7 @@ func (p *place) look() (*image, error) {
 }
 
 func imageOf(st *unix.Stat_t) *image {
-	i := &image{Mode: task.Mode(st.Mode & 0o7777), UID: st.Uid, GID: st.Gid, Size: st.Size, linked: st.Nlink > 1}
+	i := &image{Mode: task.Mode(st.Mode & 0o7777), UID: st.Uid, GID: st.Gid, Size: st.Size, linked: st.Nlink > 1, modified: time.Unix(st.Mtim.Unix())}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		i.Kind = task.KindFile

@@ -64,7 +64,7 @@ func (r *reader) Stat(ctx context.Context, name string) (info task.FileInfo, err
 	if err != nil {
 		return info, err
 	}
-	info = task.FileInfo{Kind: i.Kind, Mode: i.Mode, Size: i.Size, Target: i.Target}
+	info = task.FileInfo{Kind: i.Kind, Mode: i.Mode, Size: i.Size, Target: i.Target, Modified: i.modified}
 	if i.Kind == task.KindNone {
 		return info, nil
 	}

@@ -137,6 +137,8 @@ type FileInfo struct {
 	Group  string   `json:"group"`
 	Size   int64    `json:"size"`
 	Target string   `json:"target,omitempty"` // of a link
+	// Modified says when the content last changed. It is zero where a plan predicts the file.
+	Modified time.Time `json:"modified,omitzero"`
 }
 
 // Exists reports whether something is there.
@@ -303,8 +305,10 @@ type Output struct {
 
 // Request is one HTTP request. Redirects are not followed unless Redirects > 0.
 type Request struct {
-	Method    string
-	URL       string
+	Method string
+	URL    string
+	// Hidden is the URL when it must not be seen; URL then stands for it in messages.
+	Hidden    SecretText
 	Header    map[string]string
 	Secrets   map[string]SecretText // header values that must not be shown
 	Body      []byte

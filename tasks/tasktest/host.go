@@ -37,6 +37,7 @@ type Host struct {
 	facts    task.Facts
 	state    state
 	blobs    map[string][]byte
+	modified map[string]time.Time
 	sums     map[string]string // content that was downloaded, and the digest that it stands for
 	inverses []func()
 	calls    []Call

@@ -27,7 +27,7 @@ func (h *Host) Stat(ctx context.Context, name string) (task.FileInfo, error) {
 	if !there {
 		return task.FileInfo{Kind: task.KindNone}, nil
 	}
-	info := task.FileInfo{Kind: n.Kind, Mode: n.Mode, Owner: n.Owner, Group: n.Group, Size: int64(len(n.Data)), Target: n.Target}
+	info := task.FileInfo{Kind: n.Kind, Mode: n.Mode, Owner: n.Owner, Group: n.Group, Size: int64(len(n.Data)), Target: n.Target, Modified: h.modified[name]}
 	if n.Kind == task.KindLink {
 		info.Size = int64(len(n.Target))
 	}

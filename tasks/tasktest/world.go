@@ -105,6 +105,14 @@ func (h *Host) addFiles() {
 // SetFacts changes the host's facts.
 func (h *Host) SetFacts(change func(*task.Facts)) { change(&h.facts) }
 
+// SetModified says when the content of a file last changed, until it is written to.
+func (h *Host) SetModified(name string, at time.Time) {
+	if h.modified == nil {
+		h.modified = map[string]time.Time{}
+	}
+	h.modified[name] = at
+}
+
 // AddFile adds a file of root, and the folders above it.
 func (h *Host) AddFile(name, data string, mode task.Mode) {
 	h.AddDir(path.Dir(name), 0o755)

@@ -31,6 +31,7 @@ func (h *Host) WriteFile(ctx context.Context, f task.FileWrite) error {
 		}
 	}
 	put(h, h.state.Files, name, n)
+	delete(h.modified, name)
 	return nil
 }
 

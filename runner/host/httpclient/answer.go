@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/url"
 	"time"
 
 	"holdfast/tasks/task"
@@ -14,7 +13,7 @@ import (
 // Answer is a response whose content is read from it. Close ends the connection.
 type Answer struct {
 	task.Response
-	url     *url.URL
+	url     string
 	ctx     context.Context
 	conn    net.Conn
 	content *content

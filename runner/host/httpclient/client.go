@@ -44,6 +44,16 @@ type exchange struct {
 	header map[string]string // canonical names; with the secrets
 	body   []byte
 	proxy  *proxy // of the last connection; nil: none
+	// standIn is what messages say in place of a URL that must not be seen; nil: the URL.
+	standIn *string
+}
+
+// shown returns the URL as messages may say it.
+func (x *exchange) shown() string {
+	if x.standIn != nil {
+		return *x.standIn
+	}
+	return x.url.String()
 }
 
 // Do makes the request and follows redirects as far as it allows; the answer to
@@ -68,30 +78,37 @@ func Do(ctx context.Context, req task.Request) (task.Response, error) {
 // Open is Do for an answer whose content is read as it arrives. A server that is
 // silent for longer than idle, unless that is 0, is given up.
 func Open(ctx context.Context, req task.Request, idle time.Duration) (*Answer, error) {
-	u, err := parse(nil, req.URL)
-	if err != nil {
+	x := exchange{method: cmp.Or(req.Method, "GET"), body: req.Body}
+	text := req.URL
+	if !req.Hidden.IsZero() {
+		x.standIn, text = &req.URL, req.Hidden.Reveal()
+	}
+	var err error
+	if x.url, err = parse(nil, text); err != nil {
+		if x.standIn != nil {
+			err = errors.New("the URL is malformed; it is not shown") // what is wrong with it may be telling
+		}
 		return nil, fmt.Errorf("cannot fetch: %w", err)
 	}
-	x := exchange{method: cmp.Or(req.Method, "GET"), url: u, body: req.Body}
 	if x.header, err = headers(req); err != nil {
-		return nil, fmt.Errorf("cannot fetch %s: %w", u, err)
+		return nil, fmt.Errorf("cannot fetch %s: %w", x.shown(), err)
 	}
 	if !token(x.method) || x.method == "CONNECT" {
-		return nil, fmt.Errorf("cannot fetch %s: %q is no method to fetch with", u, x.method)
+		return nil, fmt.Errorf("cannot fetch %s: %q is no method to fetch with", x.shown(), x.method)
 	}
 	for hops := int64(0); ; hops++ {
 		a, err := x.once(ctx, req, idle)
 		if err != nil {
-			return nil, fmt.Errorf("cannot fetch %s: %w", x.url, err)
+			return nil, fmt.Errorf("cannot fetch %s: %w", x.shown(), err)
 		}
-		a.url = x.url
+		a.url = x.shown()
 		location := a.Header["Location"]
 		if len(location) == 0 || hops >= req.Redirects || !slices.Contains([]int{301, 302, 303, 307, 308}, a.Status) {
 			return a, nil
 		}
 		_ = a.Close() // what it says beside the place is for people
 		if err := x.redirect(a.Status, location[0], req.Secrets); err != nil {
-			return nil, fmt.Errorf("cannot follow the redirect from %s: %w", x.url, err)
+			return nil, fmt.Errorf("cannot follow the redirect from %s: %w", x.shown(), err)
 		}
 	}
 }
