@@ -100,7 +100,7 @@ func (p *Params) right(s *State) bool { return strings.EqualFold(s.Content.Diges
 func diff(p Params, s State) []task.Change {
 	var out []task.Change
 	if !p.right(&s) {
-		c := task.Change{Attr: "sha256", Before: s.Content.Digest, After: p.sum().SHA256() + " from " + p.URL, Kind: task.Update}
+		c := task.Change{Attr: "sha256", Before: task.Brief(s.Content.Digest), After: task.Brief(p.sum().SHA256()) + " from " + p.URL, Kind: task.Update}
 		if s.Kind == string(task.KindNone) {
 			c.Kind = task.Create
 		}

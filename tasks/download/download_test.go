@@ -23,9 +23,9 @@ func TestDiff(t *testing.T) {
 		{"there", "{path: /etc/motd, url: http://x/, sha256: " + welcome + "}", ""},
 		{"there, in capitals", "{path: /etc/motd, url: http://x/, sha256: " + strings.ToUpper(welcome) + "}", ""},
 		{"mode", "{path: /etc/motd, url: http://x/, sha256: " + welcome + ", mode: 0600, owner: admin, group: 0}", "mode 0644 > 0600; owner root > admin"},
-		{"other content", "{path: /etc/motd, url: http://x/f, sha256: " + other + "}", "sha256 " + welcome + " > " + other + " from http://x/f"},
-		{"missing", "{path: /etc/new, url: http://x/f, sha256: " + other + "}", "sha256  > " + other + " from http://x/f"},
-		{"a link is replaced", "{path: /bin, url: http://x/f, sha256: " + other + "}", "sha256  > " + other + " from http://x/f"},
+		{"other content", "{path: /etc/motd, url: http://x/f, sha256: " + other + "}", "sha256 " + task.Brief(welcome) + " > " + task.Brief(other) + " from http://x/f"},
+		{"missing", "{path: /etc/new, url: http://x/f, sha256: " + other + "}", "sha256  > " + task.Brief(other) + " from http://x/f"},
+		{"a link is replaced", "{path: /bin, url: http://x/f, sha256: " + other + "}", "sha256  > " + task.Brief(other) + " from http://x/f"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -201,7 +201,7 @@ func (s *State) versions(ctx context.Context, r task.Reader, p *Params) error {
 func diff(p Params, s State) []task.Change {
 	var out []task.Change
 	if want := p.origin(s.Arch); s.Sum != want {
-		c := task.Change{Attr: "version", Before: s.Sum, After: want + " from " + p.source(s.Arch), Kind: task.Update}
+		c := task.Change{Attr: "version", Before: task.Brief(s.Sum), After: task.Brief(want) + " from " + p.source(s.Arch), Kind: task.Update}
 		if s.Sum == "" {
 			c.Kind = task.Create
 		}

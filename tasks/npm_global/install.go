@@ -138,9 +138,13 @@ func (p *Params) command() task.Command {
 	}
 	cmd := task.Command{Argv: argv, Dir: p.dir(), Stream: true, Env: map[string]string{
 		"PATH":                    path.Join(string(p.Node), "bin") + ":/usr/local/bin:/usr/bin:/bin",
+		"NODE_EXTRA_CA_CERTS":     string(p.CA),
 		"npm_config_userconfig":   path.Join(p.dir(), ".npmrc"), // which is not there
 		"npm_config_globalconfig": path.Join(p.dir(), ".npmrc-global"),
 	}}
+	if p.Proxy != nil {
+		cmd.Env["https_proxy"], cmd.Env["http_proxy"] = *p.Proxy, *p.Proxy
+	}
 	if !p.Token.IsZero() {
 		_, host, _ := strings.Cut(strings.TrimRight(p.Registry, "/"), ":")
 		cmd.Secrets = map[string]task.SecretText{"npm_config_" + host + "/:_authToken": p.Token}

@@ -29,6 +29,8 @@ type Params struct {
 	AllowScripts  []string        `yaml:"allow_scripts" doc:"The packages that npm 12 lets run programs, when ignore_scripts is false."`
 	Registry      string          `yaml:"registry" default:"https://registry.npmjs.org" doc:"The npm registry."`
 	Token         task.SecretText `yaml:"token" doc:"What the registry wants to see of who installs."`
+	CA            task.Path       `yaml:"ca" default:"/etc/ssl/certs/ca-certificates.crt" doc:"Certificates that npm trusts beside its own: those of the host."`
+	Proxy         *string         `yaml:"proxy" doc:"http://host:port of a proxy."`
 	Cache         *task.Path      `yaml:"cache" doc:"A folder of npm's cache that stays; without it, nothing does."`
 	Offline       bool            `yaml:"offline" default:"false" validate:"requires=cache" doc:"Whether everything comes from the cache."`
 	Bin           *task.Path      `yaml:"bin" validate:"requires=programs" doc:"A folder that gets links to the programs, such as /usr/local/bin."`
@@ -92,6 +94,11 @@ func validate(p Params) error {
 	for i, name := range p.Programs {
 		if !fileRule.MatchString(name) {
 			return task.FieldErrorf(fmt.Sprintf("programs[%d]", i), "%q is no name of a program", name)
+		}
+	}
+	if p.Proxy != nil {
+		if err := task.CheckProxy("proxy", *p.Proxy); err != nil || *p.Proxy == "none" || *p.Proxy == task.ProxyFromEnv {
+			return task.FieldErrorf("proxy", "want http://host:port")
 		}
 	}
 	return task.CheckURL("registry", p.Registry)
@@ -197,14 +204,14 @@ func (p *Params) whole(s *State) bool { return s.Origin == p.origin() && s.Versi
 func diff(p Params, s State) []task.Change {
 	var out []task.Change
 	if !p.whole(&s) {
-		c := task.Change{Attr: "version", Before: s.Origin, After: p.origin(), Kind: task.Update}
+		c := task.Change{Attr: "version", Before: task.Brief(s.Origin), After: task.Brief(p.origin()), Kind: task.Update}
 		switch {
 		case s.Origin == "" && s.Kind == string(task.KindNone):
 			c.Kind = task.Create
 		case s.Origin == "":
 			c.Before = "not installed to the end"
 		case s.Version != p.Version:
-			c.Before = fmt.Sprintf("%s, which holds version %q", s.Origin, s.Version)
+			c.Before = fmt.Sprintf("%s, which holds version %q", task.Brief(s.Origin), s.Version)
 		}
 		out = append(out, c)
 	}

@@ -37,14 +37,14 @@ func world(t *testing.T) *tasktest.Host {
 }
 
 func TestDiff(t *testing.T) {
-	first := "version  > " + origin(t, "1.2.3") + "; current 1.2.0 > 1.2.3"
+	first := "version  > " + task.Brief(origin(t, "1.2.3")) + "; current 1.2.0 > 1.2.3"
 	tests := []struct{ name, args, want string }{
 		{"new", args, first},
 		{"there", strings.ReplaceAll(args, "1.2.3", "1.2.0"), ""},
-		{"half of it", strings.ReplaceAll(args, "1.2.3", "1.2.2"), "version not installed to the end > " + origin(t, "1.2.2") + "; current 1.2.0 > 1.2.2"},
+		{"half of it", strings.ReplaceAll(args, "1.2.3", "1.2.2"), "version not installed to the end > " + task.Brief(origin(t, "1.2.2")) + "; current 1.2.0 > 1.2.2"},
 		{"back", strings.ReplaceAll(args, "1.2.3", "1.1.0"), "current 1.2.0 > 1.1.0"},
 		{"with scripts", strings.ReplaceAll(with("ignore_scripts: false, allow_scripts: [a, b]"), "1.2.3", "1.2.0"),
-			"version " + origin(t, "1.2.0") + " > " + origin(t, "1.2.0") + " scripts a,b"},
+			"version " + task.Brief(origin(t, "1.2.0")) + " > " + task.Brief(origin(t, "1.2.0")) + " scripts a,b"},
 		{"oldest goes", with("keep: 1"), first + "; keep 1.1.0 > "},
 		{"programs", strings.ReplaceAll(with("bin: /usr/local/bin, programs: [tool]"), "1.2.3", "1.2.0"), "programs  > /usr/local/bin/tool"},
 	}

@@ -139,3 +139,18 @@ func ReadMarker(ctx context.Context, r Reader, dir, name string) (string, error)
 	data, err := r.ReadFile(ctx, file, 64<<10)
 	return strings.TrimSuffix(string(data), "\n"), err
 }
+
+// Brief shortens the checksums and digests in a text for people.
+func Brief(text string) string {
+	words := strings.Split(text, " ")
+	for i, word := range words {
+		name, digits, found := strings.Cut(word, ":")
+		if !found {
+			name, digits = "", word
+		}
+		if raw, err := hex.DecodeString(digits); err == nil && len(raw) >= sha256.Size {
+			words[i] = strings.TrimPrefix(name+":"+digits[:12]+"…", ":")
+		}
+	}
+	return strings.Join(words, " ")
+}

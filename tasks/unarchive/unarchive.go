@@ -149,7 +149,7 @@ func (p *Params) sum(ctx context.Context, r task.Reader) (task.Sum, error) {
 func diff(p Params, s State) []task.Change {
 	var out []task.Change
 	if s.Sum != s.Want {
-		c := task.Change{Attr: "path", Before: s.Sum, After: s.Want + " from " + p.from(), Kind: task.Update}
+		c := task.Change{Attr: "path", Before: task.Brief(s.Sum), After: task.Brief(s.Want) + " from " + p.from(), Kind: task.Update}
 		if s.Kind == string(task.KindNone) {
 			c.Kind = task.Create
 		}

@@ -24,10 +24,10 @@ func world() *tasktest.Host {
 }
 
 func TestDiff(t *testing.T) {
-	have := "sha256:" + task.DigestOf([]byte("archive"))
+	have, brief := task.Brief("sha256:"+task.DigestOf([]byte("archive"))), task.Brief("sha256:"+sum)
 	tests := []struct{ name, args, want string }{
 		{"there", "{path: /opt/there, url: http://x/a.tgz, sha256: " + sum + ", strip: 1}", ""},
-		{"another strip", "{path: /opt/there, url: http://x/a.tgz, sha256: " + sum + "}", "path sha256:" + sum + " strip 1 > sha256:" + sum + " strip 0 from http://x/a.tgz"},
+		{"another strip", "{path: /opt/there, url: http://x/a.tgz, sha256: " + sum + "}", "path " + brief + " strip 1 > " + brief + " strip 0 from http://x/a.tgz"},
 		{"mode and owner", "{path: /opt/there, src: /srv/none.zip, sha256: " + sum + ", strip: 1, mode: 0700, owner: admin}", "mode 0755 > 0700; owner root > admin"},
 		{"missing", "{path: /opt/new, src: /srv/a.tar.gz}", "path  > " + have + " strip 0 from /srv/a.tar.gz; mode  > 0755"},
 		{"empty", "{path: /opt/empty, src: /srv/a.tar.gz}", "path  > " + have + " strip 0 from /srv/a.tar.gz"},
