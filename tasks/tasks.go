@@ -14,6 +14,7 @@ import (
 	"holdfast/tasks/file"
 	"holdfast/tasks/group"
 	"holdfast/tasks/http"
+	"holdfast/tasks/json"
 	"holdfast/tasks/line"
 	"holdfast/tasks/link"
 	"holdfast/tasks/listening"
@@ -51,6 +52,7 @@ func All() []*task.Module {
 		file.Module,
 		group.Module,
 		http.Module,
+		json.Module,
 		line.Module,
 		link.Module,
 		listening.Module,
