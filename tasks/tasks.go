@@ -11,6 +11,7 @@ import (
 	"holdfast/tasks/copy"
 	"holdfast/tasks/directory"
 	"holdfast/tasks/download"
+	envfile "holdfast/tasks/env_file"
 	"holdfast/tasks/file"
 	"holdfast/tasks/group"
 	"holdfast/tasks/http"
@@ -49,6 +50,7 @@ func All() []*task.Module {
 		copy.Module,
 		directory.Module,
 		download.Module,
+		envfile.Module,
 		file.Module,
 		group.Module,
 		http.Module,

@@ -182,6 +182,7 @@ func (v *JSON) Set(path []string, to *JSON) error {
 		last := n == len(path)-1
 		i := v.index(part)
 		switch {
+		case i >= 0 && last && v.items[i].Equal(to): // it stays as it is written
 		case i >= 0 && last:
 			v.items[i] = to
 		case i >= 0:
@@ -218,7 +219,10 @@ func (v *JSON) Remove(path []string) {
 // Merge puts another value over this one (RFC 7396): objects key by key, null removes,
 // all else replaces.
 func (v *JSON) Merge(patch *JSON) *JSON {
-	if patch.kind != '{' {
+	switch {
+	case v != nil && v.Equal(patch):
+		return v // as it is written
+	case patch.kind != '{':
 		return patch
 	}
 	out := ObjectJSON()
