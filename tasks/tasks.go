@@ -31,6 +31,7 @@ import (
 	"holdfast/tasks/sysctl"
 	"holdfast/tasks/task"
 	"holdfast/tasks/template"
+	"holdfast/tasks/timer"
 	"holdfast/tasks/ufw"
 	"holdfast/tasks/unarchive"
 	"holdfast/tasks/unit"
@@ -69,6 +70,7 @@ func All() []*task.Module {
 		sudoers.Module,
 		sysctl.Module,
 		template.Module,
+		timer.Module,
 		ufw.Module,
 		unarchive.Module,
 		unit.Module,

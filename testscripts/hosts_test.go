@@ -3,6 +3,7 @@
 package testscripts_test
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"testing"
@@ -13,8 +14,8 @@ import (
 	"holdfast/runner/sandbox"
 )
 
-// hostsDir is the sandbox of these tests alone.
-const hostsDir = "/var/lib/holdfast-sandbox-scripts"
+// hostsDir is the sandbox of these tests alone. Two runs at a time need two.
+var hostsDir = cmp.Or(os.Getenv("HOLDFAST_TEST_SANDBOX"), "/var/lib/holdfast-sandbox-scripts")
 
 // TestHosts runs the scripts in hosts/ on throwaway hosts, each on one that it has for
 // itself. It fails where there can be no such hosts.
