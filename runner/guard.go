@@ -49,6 +49,9 @@ func (g *guardRun) spec() *wire.Guarded {
 // guardOf puts a program under the guard that its author asked for, or under one of
 // our own when a risky task in it could cut the connection.
 func (h *hostRun) guardOf(p *wire.Program) *guardRun {
+	if p.Rollback != nil {
+		return nil // it goes back to what let us in
+	}
 	if h.verdict != "" {
 		p.Flush = false // the handlers ran again with what was put back
 	}
@@ -131,7 +134,7 @@ func (h *hostRun) guarded(ctx context.Context, n *load.Node, sc *load.Scope) err
 // a task under the guard failed. What the host says is what is reported.
 func (h *hostRun) settleGuard(ctx context.Context, g *guardRun, failed error) error {
 	g.settled = true
-	h.tell(&event.Guard{Status: "armed", Paths: g.spec().Paths, Within: g.within})
+	h.tell(event.Event{Guard: &event.Guard{Status: "armed", Paths: g.spec().Paths, Within: g.within}})
 	if failed != nil && !g.risky {
 		st, err := h.session.Guard(ctx, &wire.Guard{Action: wire.GuardAbort})
 		if err != nil {
@@ -144,10 +147,10 @@ func (h *hostRun) settleGuard(ctx context.Context, g *guardRun, failed error) er
 	for i, p := range g.paths {
 		st, err := h.prove(ctx, g, i, p, &deadline)
 		if err != nil {
-			h.tell(&event.Guard{Status: "unproved", Paths: []string{p.String()}, Error: CleanText(err.Error())})
+			h.tell(event.Event{Guard: &event.Guard{Status: "unproved", Paths: []string{p.String()}, Error: CleanText(err.Error())}})
 			break
 		}
-		h.tell(&event.Guard{Status: "proved", Paths: []string{p.String()}})
+		h.tell(event.Event{Guard: &event.Guard{Status: "proved", Paths: []string{p.String()}}})
 		if guard.Status(st.Status).Final() {
 			return h.concludeGuard(st, nil)
 		}
@@ -160,11 +163,15 @@ func (h *hostRun) unsettled() {
 	h.warn("the guard still waits: the host takes the change back by itself unless somebody confirms it", "holdfast guard confirm "+h.host.Name)
 }
 
+func isLost(err error) bool {
+	var lost *remote.Lost
+	return errors.As(err, &lost)
+}
+
 // lostUnder fetches the host's verdict when the connection broke under a guard: the
 // host decides by itself, and what it decided is what is reported.
 func (h *hostRun) lostUnder(ctx context.Context, g *guardRun, err error) error {
-	var lost *remote.Lost
-	if g == nil || ctx.Err() != nil || !errors.As(err, &lost) {
+	if g == nil || ctx.Err() != nil || !isLost(err) {
 		return err
 	}
 	g.settled, h.cut = true, err
@@ -235,12 +242,7 @@ func (h *hostRun) proveOnce(ctx context.Context, g *guardRun, i int, p Path) (*w
 	}
 	defer h.spend(conn)
 	defer conn.Close() //nolint:errcheck // the proof counts
-	s, err := h.openGuard(ctx, conn)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close() //nolint:errcheck // the proof counts
-	st, err := s.Guard(ctx, &wire.Guard{Action: wire.GuardProve, Nonce: g.nonce, Path: i})
+	st, err := remote.ProveGuard(ctx, conn, h.guardOptions(), &wire.Guard{Action: wire.GuardProve, Nonce: g.nonce, Path: i})
 	if err != nil {
 		return nil, err
 	}
@@ -258,11 +260,10 @@ func (h *hostRun) spend(conn remote.Conn) {
 	}
 }
 
-func (h *hostRun) openGuard(ctx context.Context, conn remote.Conn) (*remote.Session, error) {
+func (h *hostRun) guardOptions() remote.Options {
 	opts := h.run.opts.Session(h.host)
 	opts.Hello = h.run.hello()
-	opts.Hello.Mode = "guard"
-	return remote.Open(ctx, conn, opts)
+	return opts
 }
 
 // verdictGrace is how long an undo may take beyond the deadline.
@@ -305,7 +306,9 @@ func (h *hostRun) askAgain(ctx context.Context) (*wire.GuardState, error) {
 	}
 	defer h.spend(conn)
 	defer conn.Close() //nolint:errcheck // the answer counts
-	s, err := h.openGuard(ctx, conn)
+	opts := h.guardOptions()
+	opts.Hello.Mode = "guard"
+	s, err := remote.Open(ctx, conn, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -313,9 +316,7 @@ func (h *hostRun) askAgain(ctx context.Context) (*wire.GuardState, error) {
 	return s.Guard(ctx, &wire.Guard{Action: wire.GuardWait})
 }
 
-func (h *hostRun) tell(g *event.Guard) {
-	h.run.emit(h.host.Name, event.Event{Guard: g})
-}
+func (h *hostRun) tell(e event.Event) { h.run.emit(h.host.Name, e) }
 
 // concludeGuard reports the host's verdict, and stops the work on the host when the
 // change was taken back.
@@ -323,7 +324,7 @@ func (h *hostRun) concludeGuard(st *wire.GuardState, err error) error {
 	if err != nil {
 		return err
 	}
-	h.tell(&event.Guard{Status: Clean(st.Status), Message: Clean(st.Message), Error: Clean(st.Error)})
+	h.tell(event.Event{Guard: &event.Guard{Status: Clean(st.Status), Message: Clean(st.Message), Error: Clean(st.Error)}})
 	switch guard.Status(st.Status) {
 	case guard.Confirmed:
 		return h.cut // without the connection nothing more can be done

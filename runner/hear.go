@@ -76,11 +76,16 @@ func (h *hostRun) started(s *wire.Started) {
 }
 
 func (h *hostRun) count(status string) {
+	if status != "undone" && status != "already" {
+		h.wrong++
+	}
 	switch status {
 	case "undone":
 		h.counts.Undone++
 	case "already":
-		h.counts.Unchanged++
+		if h.run.opts.Mode != event.Apply {
+			h.counts.Unchanged++
+		}
 	case "refused", "irreversible":
 		h.counts.Refused++
 		h.failed = true

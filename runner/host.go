@@ -42,6 +42,8 @@ type hostRun struct {
 	hangUp    func()                          // ends the exchange at once
 	guard     *guardRun                       // the guard that an author asked for, while its block runs
 	verdict   string                          // of a guard that took something back
+	wrong     int                             // resources that the last rollback could not take back
+	back      string                          // how rollbacks went: undone or broken
 	cut       error                           // the connection is gone; what is known came over another one
 	beside    struct{ up, down, trips int64 } // traffic of the connections of guards
 	at        remote.Endpoint
@@ -105,10 +107,10 @@ func (h *hostRun) outcome(ctx context.Context, err error) (event.HostStatus, int
 	var unreachable *remote.Unreachable
 	var lost *remote.Lost
 	switch {
-	case h.verdict == "undone":
-		return event.HostRolledBack, CodeRolledBack
-	case h.verdict == "broken":
+	case h.verdict == "broken" || h.back == backBroken:
 		return event.HostBroken, CodeRollbackFailed
+	case h.verdict == "undone" || h.back == backUndone && (err == nil || errors.Is(err, errStop)):
+		return event.HostRolledBack, CodeRolledBack
 	case errors.Is(err, errInterrupted), err != nil && ctx.Err() != nil:
 		return event.HostInterrupted, CodeOK
 	case err == nil && !h.failed:

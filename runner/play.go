@@ -29,6 +29,9 @@ func (h *hostRun) play(ctx context.Context) error {
 	if err != nil && !errors.Is(err, errStop) {
 		return err
 	}
+	if h.rollsBack(pb.Lang.OnFailure) {
+		return h.finishOrRollBack(ctx, err, h.bound.NewScope(facts))
+	}
 	verify := err == nil && !h.failed && h.run.opts.Mode == event.Apply && len(pb.Verify) > 0
 	// Queued handlers run even after a failure: the file that they belong to is there.
 	if ferr := h.send(ctx, &wire.Program{Flush: true, Final: !verify}); ferr != nil {
@@ -198,37 +201,16 @@ func (h *hostRun) use(ctx context.Context, v visit) error {
 	if unknown != nil {
 		return h.unknown(ctx, v, *unknown)
 	}
-	return h.nodes(ctx, n.Use.Tasks, inner, v.verify)
+	used := group{name: n.Entry.Name, tasks: n.Use.Tasks, rollback: h.rollsBack(n.Use.Lang.OnFailure) && !v.verify}
+	return h.group(ctx, used, inner, v.verify)
 }
 
-// block runs a block. Rescue and always need to know how its tasks ended, so a
-// block that has them is a barrier on both sides.
+// block runs a block, under its guard if it has one.
 func (h *hostRun) block(ctx context.Context, n *load.Node, sc *load.Scope, verify bool) error {
 	if n.Guard != nil && h.run.opts.Mode == event.Apply {
 		return h.guarded(ctx, n, sc)
 	}
-	if len(n.Rescue) == 0 && len(n.Always) == 0 {
-		return h.nodes(ctx, n.Tasks, sc, verify)
-	}
-	if err := h.flush(ctx); err != nil {
-		return err
-	}
-	before := h.failed
-	if len(n.Rescue) > 0 {
-		h.rescues++
-	}
-	err := h.part(ctx, n.Tasks, sc, verify)
-	if len(n.Rescue) > 0 {
-		h.rescues--
-	}
-	if errors.Is(err, errStop) && len(n.Rescue) > 0 {
-		h.failed = before
-		err = h.part(ctx, n.Rescue, sc, verify)
-	}
-	if err != nil && !errors.Is(err, errStop) {
-		return err
-	}
-	return firstError(err, h.part(ctx, n.Always, sc, verify))
+	return h.group(ctx, h.groupOf(n), sc, verify)
 }
 
 // part runs one list of a block and waits for how it ends.

@@ -177,6 +177,7 @@ func (r *run) start() {
 		}
 	}
 	r.emit("", event.Event{RunStarted: s})
+	r.oneWay()
 }
 
 func (r *run) jobs() []*hostRun {

@@ -120,6 +120,9 @@ func (v *textView) effect(f *event.RunFinished) []string {
 	if sum.Changed > 0 {
 		out[0] += " on " + plural(f.Changed, "host")
 	}
+	if sum.Undone > 0 {
+		out = append(out, plural(sum.Undone, "change")+" taken back")
+	}
 	if v.run.Mode != event.Plan {
 		return out
 	}

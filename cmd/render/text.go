@@ -109,6 +109,8 @@ func (v *textView) take(e event.Event) {
 		v.undone(h, e.Undone)
 	case e.Guard != nil:
 		v.guard(h, e.Guard)
+	case e.Rollback != nil:
+		v.rollback(h, e.Rollback)
 	case e.Warning != nil:
 		v.warning(h, e.Warning)
 	case e.HostUnreached != nil:
@@ -272,6 +274,24 @@ func (v *textView) guard(h *hostView, g *event.Guard) {
 		v.atOnce(h, report("LOOK AT IT", g.Message, "log in and look; 'holdfast undo' may take back the rest"))
 	default:
 		v.show(h, note("guard", doubt, g.Status+" "+g.Message))
+	}
+}
+
+// rollback shows that a run is taken back, and how that went.
+func (v *textView) rollback(h *hostView, r *event.Rollback) {
+	what := "the run"
+	if r.Block != "" {
+		what = fmt.Sprintf("the block %q", r.Block)
+	}
+	switch r.Status {
+	case "began":
+		v.show(h, note("rollback", doubt, "a task failed, "+what+" is taken back"))
+	case "undone":
+		v.atOnce(h, report("TAKEN BACK", what+": "+r.Message, r.Hint))
+	case "broken":
+		v.atOnce(h, report("LOOK AT IT", what+" was not taken back as a whole: "+r.Message, r.Hint))
+	default:
+		v.show(h, note("rollback", dim, what+": "+r.Message))
 	}
 }
 

@@ -57,6 +57,9 @@ func (p *parser) entry(n *source.Node, path string) *Entry {
 		switch {
 		case key == "guard":
 			e.Guard = p.guard(kv.Value, path+".guard")
+		case key == "on_failure":
+			e.FailPos = kv.Value.Pos
+			p.oneOf(path+".on_failure", &e.OnFailure, "stop", "rollback")(kv.Value)
 		case slices.Contains(blockKeys, key):
 			p.block(e, key, kv.Value, path)
 		case key == "use":
@@ -202,7 +205,7 @@ func (p *parser) module(e *Entry, kv source.Entry, path string) {
 		return
 	}
 	f := p.faults.Addf(kv.Key.Pos, path+"."+key, "neither a module nor a key of a task")
-	f.Hint = source.DidYouMean(key, slices.Concat(p.opts.Modules, commonKeys, blockKeys, []string{"use", "with", "guard"}))
+	f.Hint = source.DidYouMean(key, slices.Concat(p.opts.Modules, commonKeys, blockKeys, []string{"use", "with", "guard", "on_failure"}))
 	if f.Hint == "" {
 		f.Hint = "'holdfast doc' lists the modules"
 	}
@@ -228,6 +231,12 @@ func (p *parser) whole(e *Entry, n *source.Node, path string) {
 	}
 	if e.Guard != nil && !e.Block {
 		p.faults.Addf(e.Guard.Pos, path+".guard", "only goes with a block of tasks")
+	}
+	if e.FailPos.Line != 0 && !e.Block {
+		p.faults.Addf(e.FailPos, path+".on_failure", "only goes with a block of tasks")
+	}
+	if e.Guard != nil && e.FailPos.Line != 0 {
+		p.faults.Addf(e.FailPos, path+".on_failure", "the guard takes the block back when a task of it fails")
 	}
 	if e.Guard != nil && len(e.Rescue)+len(e.Always) > 0 {
 		p.faults.Addf(e.Guard.Pos, path+".guard", "a block with a guard has no rescue and no always: the guard takes it back")

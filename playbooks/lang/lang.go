@@ -20,7 +20,7 @@ type Playbook struct {
 	Summary   string
 	Needs     Needs
 	Params    []*Param
-	OnFailure string // stop (the default), continue
+	OnFailure string // stop (the default), continue, rollback
 	Tasks     []*Entry
 	Handlers  []*Handler
 	Verify    []*Entry
@@ -124,11 +124,13 @@ type Entry struct {
 	UsePos source.Pos
 	With   *source.Node
 
-	Guard  *Guard // of a block
-	Block  bool
-	Tasks  []*Entry
-	Rescue []*Entry
-	Always []*Entry
+	Guard     *Guard // of a block
+	Block     bool
+	OnFailure string // of a block: stop (the default), rollback
+	FailPos   source.Pos
+	Tasks     []*Entry
+	Rescue    []*Entry
+	Always    []*Entry
 }
 
 // Guard is the dead man's switch of a block: unless every path is proved in time,
@@ -148,6 +150,9 @@ type Via struct {
 
 // DefaultWithin is how long a guard waits that names no time.
 const DefaultWithin = 90 * time.Second
+
+// Rollback is the on_failure that takes back what was changed.
+const Rollback = "rollback"
 
 // DefaultTimeout is the time limit of a task that names none.
 const DefaultTimeout = 10 * time.Minute

@@ -78,7 +78,7 @@ func (p *parser) playbook(pb *Playbook, root *source.Node) {
 		"summary":    p.text("summary", &pb.Summary),
 		"needs":      func(n *source.Node) { p.needs(pb, n) },
 		"params":     func(n *source.Node) { p.params(pb, n) },
-		"on_failure": p.oneOf("on_failure", &pb.OnFailure, "stop", "continue"),
+		"on_failure": p.oneOf("on_failure", &pb.OnFailure, "stop", "continue", "rollback"),
 		"tasks":      func(n *source.Node) { pb.Tasks = p.entries(n, "tasks") },
 		"handlers":   func(n *source.Node) { p.handlers(pb, n) },
 		"verify":     func(n *source.Node) { pb.Verify = p.entries(n, "verify") },
@@ -151,12 +151,21 @@ func quote(n *source.Node) string {
 func (p *parser) oneOf(path string, dst *string, words ...string) func(*source.Node) {
 	return func(n *source.Node) {
 		if n.Kind != source.Scalar || !slices.Contains(words, n.Text) {
-			f := p.faults.Addf(n.Pos, path, "want %s, got %s", strings.Join(words, " or "), quote(n))
+			f := p.faults.Addf(n.Pos, path, "want %s, got %s", alternatives(words), quote(n))
 			f.Hint = source.DidYouMean(n.Text, words)
 			return
 		}
 		*dst = n.Text
 	}
+}
+
+// alternatives lists words to choose from.
+func alternatives(words []string) string {
+	last := len(words) - 1
+	if last < 2 {
+		return strings.Join(words, " or ")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 // maxDuration bounds what a host is asked to wait for.

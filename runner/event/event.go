@@ -38,6 +38,7 @@ type Event struct {
 	HandlerQueued *HandlerQueued `json:"handler_queued,omitempty"`
 	Undone        *Undone        `json:"undone,omitempty"`
 	Guard         *Guard         `json:"guard,omitempty"`
+	Rollback      *Rollback      `json:"rollback,omitempty"`
 	Warning       *Warning       `json:"warning,omitempty"`
 	HostUnreached *HostUnreached `json:"host_unreachable,omitempty"`
 	HostFinished  *HostFinished  `json:"host_finished,omitempty"`
@@ -167,6 +168,17 @@ type Guard struct {
 	Within  time.Duration `json:"within,omitempty"`
 	Message string        `json:"message,omitempty"`
 	Error   string        `json:"error,omitempty"` // why a path could not be proved
+}
+
+// Rollback says that what a run changed on a host is taken back because a task failed.
+// Undone events between its beginning and its end say what became of each resource.
+type Rollback struct {
+	// Status is began, undone, nothing when there was nothing to take back, or broken
+	// when not all could be.
+	Status  string `json:"status"`
+	Block   string `json:"block,omitempty"` // its name; empty for the whole play
+	Message string `json:"message,omitempty"`
+	Hint    string `json:"hint,omitempty"`
 }
 
 // Warning is something that a person should know and that stops nothing.

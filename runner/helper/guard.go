@@ -168,26 +168,45 @@ func (s *server) rest() bool {
 
 // guard answers a question about the guard, or decides it.
 func (s *server) guard(ctx context.Context, m *wire.Guard) error {
+	st, err := s.guardState(ctx, m)
+	if err != nil {
+		return s.refuse(err.Error())
+	}
+	return s.stream.Send(&wire.Message{GuardState: st})
+}
+
+func (s *server) guardState(ctx context.Context, m *wire.Guard) (*wire.GuardState, error) {
+	out := &wire.GuardState{}
 	if s.store == nil {
-		return s.stream.Send(&wire.Message{GuardState: &wire.GuardState{}})
+		return out, nil
 	}
 	g := guard.Open(s.store.Dir())
 	st, err := s.decide(ctx, g, m)
-	out := &wire.GuardState{}
 	if err != nil {
 		out.Error = err.Error()
 	}
 	if st == nil {
-		st, err = g.State()
-		if err != nil {
-			return s.refuse(err.Error())
+		if st, err = g.State(); err != nil {
+			return nil, err
 		}
 	}
 	out.Status, out.Run, out.Message, out.Paths, out.Proved = string(st.Status), st.Run, st.Message, st.Paths, st.Proved
 	if st.Status == guard.Armed {
 		out.Left = st.Left()
 	}
-	return s.stream.Send(&wire.Message{GuardState: out})
+	return out, nil
+}
+
+// glance answers a talk that has one question, which came with its greeting.
+func (s *server) glance(ctx context.Context, w *wire.Welcome) (err error) {
+	if s.hello.Guard == nil {
+		return nil
+	}
+	if s.hello.Mode != "guard" {
+		return errors.New("a question about the guard does not belong here")
+	}
+	w.GuardState, err = s.guardState(ctx, s.hello.Guard)
+	return err
 }
 
 func (s *server) decide(ctx context.Context, g *guard.Guard, m *wire.Guard) (*guard.State, error) {
@@ -285,32 +304,14 @@ func verdict(why string, results []host.UndoResult, err error) (guard.Status, st
 }
 
 func (s *server) undoGuarded(ctx context.Context, st *guard.State, lock *journal.Lock) ([]host.UndoResult, error) {
-	rec, err := s.store.Load(st.Run)
-	if err != nil {
-		return nil, err
-	}
-	part := rec.Only(func(t *journal.TaskRecord) bool {
-		return t.Module == handlersRecord || slices.Contains(st.Steps, t.Step)
+	part, results, err := s.undoPart(ctx, st.Run, lock, partial{
+		id: fmt.Sprintf("%s-guard-%d", st.Run, now().Unix()), command: guardCommand, user: "guard",
+		covers: func(t *journal.TaskRecord) bool { return slices.Contains(st.Steps, t.Step) },
 	})
-	info := journal.RunInfo{ID: fmt.Sprintf("%s-guard-%d", st.Run, now().Unix()), Playbook: rec.Playbook, Version: rec.Version,
-		Command: guardCommand, Started: now(), User: "guard", UndoOf: st.Run}
-	into, err := s.store.Begin(info)
-	if err != nil {
-		return nil, err
+	if part != nil {
+		s.renotify(ctx, part, results)
 	}
-	old, held := s.journal, s.lock
-	s.journal, s.lock = into, lock // what commands write is fenced by the guard's right to write
-	defer func() { s.journal, s.lock = old, held }()
-	// A ledger that takes no more lines is no reason to leave the host as it is.
-	_ = s.noteLate(ctx, st.Run)
-	results, err := s.machine.Undo(ctx, part, host.UndoOptions{Into: into, Fence: lock.Check, Command: s.undoCommand, HasCommand: s.hasUndo})
-	_ = s.noteRun(ctx, info.ID, 0, false)
-	s.renotify(ctx, part, results)
-	status := journal.Succeeded
-	if err != nil {
-		status = journal.Failed
-	}
-	return results, errors.Join(err, into.Close(status))
+	return results, err
 }
 
 // guardCommand is the command of a guard's own undo in the list of runs.

@@ -41,6 +41,11 @@ func (s *server) program(ctx context.Context, p *wire.Program, secrets map[int]s
 			return s.refuse(err.Error())
 		}
 	}
+	if p.Rollback != nil {
+		if err := s.rollback(ctx, p, done); err != nil {
+			return err
+		}
+	}
 	for i := range p.Steps {
 		if s.ended(ctx) {
 			done.Cancelled = true

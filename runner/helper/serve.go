@@ -64,7 +64,7 @@ func Serve(ctx context.Context, opts Options) error {
 	}()
 	err = s.talk(ctx)
 	s.release()
-	if err != nil {
+	if err != nil || s.hello != nil && s.hello.Guard != nil {
 		// The reader may be blocked on an input that stays open; the process ends
 		// with its caller and takes the reader along.
 		return err
@@ -222,7 +222,7 @@ func (s *server) talk(ctx context.Context) error {
 	if first.message.Hello == nil {
 		return s.refuse("the talk must begin with hello")
 	}
-	if err := s.welcome(ctx, first.message.Hello); err != nil {
+	if err := s.welcome(ctx, first.message.Hello); err != nil || s.hello.Guard != nil {
 		return err
 	}
 	for j := range s.work {
@@ -286,6 +286,9 @@ func (s *server) welcome(ctx context.Context, h *wire.Hello) error {
 		if err := s.recall(ctx, w); err != nil {
 			return s.refuse(err.Error())
 		}
+	}
+	if err := s.glance(ctx, w); err != nil {
+		return s.refuse(err.Error())
 	}
 	if h.Mode == "plan" {
 		s.overlay = host.NewOverlay(s.machine.Reader())

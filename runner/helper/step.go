@@ -27,14 +27,14 @@ func (s *server) step(ctx context.Context, st *wire.Step, handler string, secret
 	}
 	r := &wire.Result{}
 	for attempt := 1; ; attempt++ {
-		r = &wire.Result{Attempts: attempt, Queued: r.Queued}
+		r = &wire.Result{Handler: handler, Attempts: attempt, Queued: r.Queued}
 		s.attempt(ctx, st, secrets, r)
 		s.chatter.hush()
 		if r.Status != "failed" || attempt > st.Retries || !s.pause(ctx, st.Delay) {
 			break
 		}
 	}
-	r.N, r.Handler, r.Took = st.N, handler, time.Since(began)
+	r.N, r.Took = st.N, time.Since(began)
 	if r.Attempts == 1 {
 		r.Attempts = 0
 	}
@@ -206,7 +206,7 @@ func (s *server) enter(ctx context.Context, st *wire.Step, b *task.Bound, r *wir
 		return nil, err
 	}
 	return s.journal.Task(journal.TaskInfo{Step: st.N, Path: st.Path, Name: st.Name, Module: st.Module,
-		Resource: b.Resource, RunAs: st.RunAs, Args: keepArgs(st), Notify: st.Notify})
+		Resource: b.Resource, RunAs: st.RunAs, Args: keepArgs(st), Notify: st.Notify, Handler: r.Handler})
 }
 
 // leave notes how the task ended and what it did, and sets the result's status.

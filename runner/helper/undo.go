@@ -22,7 +22,7 @@ func (s *server) runs() ([]wire.Run, error) {
 	}
 	undone := map[string]string{}
 	for _, r := range infos {
-		if r.UndoOf != "" && r.Status == journal.Succeeded && r.Command != guardCommand {
+		if r.UndoOf != "" && r.Status == journal.Succeeded && !isPart(r.Command) {
 			undone[r.UndoOf] = r.ID
 		}
 	}
@@ -53,7 +53,7 @@ func (s *server) undo(ctx context.Context, u *wire.Undo) error {
 		Progress: s.progress(&wire.Step{}), Command: s.undoCommand, HasCommand: s.hasUndo}
 	if u.Plan {
 		results, err := s.machine.Undo(ctx, rec, opts)
-		return errors.Join(s.undone(results), s.concluded(ctx, err))
+		return errors.Join(s.undone(s.excuse(results)), s.concluded(ctx, err))
 	}
 	info := rec.RunInfo
 	s.journal, err = s.store.Begin(journal.RunInfo{ID: s.hello.Run, Playbook: info.Playbook, Version: info.Version, Command: s.hello.Command,
@@ -69,7 +69,7 @@ func (s *server) undo(ctx context.Context, u *wire.Undo) error {
 		_ = s.warn("cannot note what was taken back: "+nerr.Error(), "")
 	}
 	// Whoever listens may be gone; what remains is to be done all the same.
-	serr := s.undone(results)
+	serr := s.undone(s.excuse(results))
 	left := s.renotify(ctx, rec, results)
 	s.settleDebts(rec, owed, left)
 	s.conclude(results, err)
@@ -133,7 +133,7 @@ func (s *server) settleDebts(rec *journal.Record, owed, left []string) {
 func (s *server) conclude(results []host.UndoResult, err error) {
 	s.failed = err != nil
 	for _, r := range results {
-		if r.Status != "undone" && r.Status != "already" {
+		if wrong(r) {
 			s.failed = true
 		}
 	}
@@ -227,49 +227,47 @@ func notified(rec *journal.Record, counts func(*journal.TaskRecord) bool) (out [
 	return out
 }
 
-// renotify runs the handlers of the tasks that were taken back and returns the names
-// of those that it did not come to. One that fails is a warning: its service may be
-// gone with what was taken back.
-func (s *server) renotify(ctx context.Context, rec *journal.Record, results []host.UndoResult) (left []string) {
+// touchedBy reports whether something that a task changed was taken back.
+func touchedBy(results []host.UndoResult) func(*journal.TaskRecord) bool {
 	touched := map[string]bool{}
 	for _, r := range results {
 		if r.Status == host.Undone {
 			touched[r.Resource] = true
 		}
 	}
-	defs := notified(rec, func(t *journal.TaskRecord) bool {
+	return func(t *journal.TaskRecord) bool {
 		return slices.ContainsFunc(t.Entries, func(e *journal.Entry) bool { return touched[e.Resource] })
-	})
-	for _, def := range defs {
+	}
+}
+
+// renotify runs the handlers of the tasks that were taken back and returns the names
+// of those that it did not come to. One that fails is a warning: its service may be
+// gone with what was taken back.
+func (s *server) renotify(ctx context.Context, rec *journal.Record, results []host.UndoResult) (left []string) {
+	for _, def := range notified(rec, touchedBy(results)) {
 		if s.ended(ctx) {
 			left = append(left, def.Name)
 			continue
 		}
-		if why := s.runAgain(ctx, def); why != "" {
+		if why := s.runAgain(ctx, def, nil); why != "" {
 			_ = s.warn(fmt.Sprintf("the handler %q did not run again: %s", def.Name, why), "")
 		}
 	}
 	return left
 }
 
-func (s *server) runAgain(ctx context.Context, def wire.Handler) (why string) {
-	if needsSecrets(def.Steps) {
+// runAgain runs a handler without reporting its tasks. secrets are those that came
+// along in this talk, or nil.
+func (s *server) runAgain(ctx context.Context, def wire.Handler, secrets map[int]secret.Text) (why string) {
+	if secrets == nil && needsSecrets(def.Steps) {
 		return "it needs secrets, which are not kept on the host"
 	}
 	for i := range def.Steps {
-		if why := s.again(ctx, &def.Steps[i]); why != "" {
-			return why
+		r := &wire.Result{Handler: def.Name}
+		s.attempt(ctx, &def.Steps[i], secrets, r)
+		if r.Status == "failed" {
+			return s.redactor.String(r.Error)
 		}
-	}
-	return ""
-}
-
-// again runs one step of a handler without reporting it as a task.
-func (s *server) again(ctx context.Context, st *wire.Step) string {
-	r := &wire.Result{}
-	s.attempt(ctx, st, nil, r)
-	if r.Status == "failed" {
-		return r.Error
 	}
 	return ""
 }

@@ -47,6 +47,7 @@ type UndoResult struct {
 	Action   string `json:"action,omitempty"`
 	Status   string `json:"status"`
 	Message  string `json:"message,omitempty"`
+	Broke    bool   `json:"-"` // the task itself had failed
 }
 
 // Undo takes a run back, its last act first. A resource that was changed by somebody
@@ -176,6 +177,10 @@ func (u *undo) commands(ctx context.Context, t *journal.TaskRecord) error {
 	default:
 		err = u.o.Command(ctx, t)
 	}
+	if errors.Is(err, ErrIrreversible) && t.Handler != "" {
+		return ctx.Err() // what a handler does is done again, not taken back
+	}
+	r.Broke = t.End != nil && t.End.Status == "failed"
 	if errors.Is(err, ErrIrreversible) {
 		r.Status, r.Action, r.Message = Irreversible, "", err.Error()
 	} else if err != nil {

@@ -35,6 +35,7 @@ type TaskInfo struct {
 	RunAs    string          `json:"run_as,omitempty"`
 	Args     json.RawMessage `json:"args,omitempty"` // secrets replaced
 	Notify   []string        `json:"notify,omitempty"`
+	Handler  string          `json:"handler,omitempty"` // set for a task of a handler
 }
 
 // TaskEnd is how a task ended. State is what the module saw before it acted, for its Undo.

@@ -6,6 +6,7 @@ package load
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -37,8 +38,10 @@ type Playbook struct {
 	Verify   []*Node
 	Handlers []*Handler // of this playbook; those of used playbooks are with them
 	Count    int        // tasks that a run of it comes to, those of used playbooks included
-	params   []*param
-	folder   *folder
+	// OneWay are the tasks that on_failure: rollback could not take back.
+	OneWay []*Node
+	params []*param
+	folder *folder
 }
 
 // TLS reports whether a module of it may speak TLS from a host.
@@ -106,6 +109,8 @@ type compiler struct {
 	tagged   int              // how many entries around it have a tag that was asked for
 	tags     map[string]bool  // that were seen
 	count    int              // tasks so far
+	rolls    int              // how many rollbacks are around what is being compiled
+	oneWay   []*Node
 }
 
 // Compile checks a playbook by itself: names, types, references, files. It collects
@@ -116,6 +121,7 @@ func Compile(pb *lang.Playbook, opts Options) (*Playbook, source.Faults) {
 		c.modules[m.Name] = m
 	}
 	out := c.playbook(pb, "", "", nil)
+	out.OneWay = c.oneWay
 	out.Count = count(out.Tasks) + count(out.Verify)
 	for _, tag := range opts.Tags {
 		if !c.tags[tag] {
@@ -152,7 +158,7 @@ func (c *compiler) playbook(pb *lang.Playbook, prefix, path string, outer *scope
 	for _, h := range pb.Handlers {
 		out.Handlers = append(out.Handlers, &Handler{Name: prefix + h.Name})
 	}
-	out.Tasks = c.entries(sc, pb.Tasks, path)
+	c.rolling(pb.OnFailure, func() { out.Tasks = c.entries(sc, pb.Tasks, path) })
 	for i, h := range pb.Handlers {
 		in := c.scope(out, prefix)
 		in.hideAll(sc, "handlers are stored on the host, so that the next run can finish them, and read no results: put the condition on the task that notifies")
@@ -262,9 +268,40 @@ func (c *compiler) block(sc *scope, n *Node, path string) {
 		c.guards++
 		defer func() { c.guards-- }()
 	}
-	n.Tasks = c.entries(sc, e.Tasks, path)
+	if e.OnFailure == lang.Rollback && c.guards > 0 && e.Guard == nil {
+		c.faults.Addf(e.FailPos, n.Path+".on_failure", "a block inside a guard is taken back by the guard").Hint = "leave it out, or put the guard inside the block"
+	}
+	c.rolling(e.OnFailure, func() { n.Tasks = c.entries(sc, e.Tasks, path) })
 	n.Rescue = c.entries(sc, e.Rescue, path)
 	n.Always = c.entries(sc, e.Always, path)
+}
+
+// rolling compiles what is taken back when it fails, if its on_failure says so.
+func (c *compiler) rolling(onFailure string, compile func()) {
+	if onFailure != lang.Rollback {
+		compile()
+		return
+	}
+	c.rolls++
+	compile()
+	c.rolls--
+}
+
+// mark notes a task that a rollback could not take back. Expressions stand for
+// themselves in the arguments: what matters is whether there is an undo.
+func (c *compiler) mark(n *Node, args *source.Node) {
+	m := n.Module
+	if c.rolls == 0 || m.ReadOnly || m.Wait {
+		return
+	}
+	as := func(*source.Node, string, reflect.Type, *task.Field) (bool, source.Faults) { return false, nil }
+	bound, _ := m.Check(args, n.Entry.ModulePos, n.Path, as)
+	if bound != nil && bound.ReadOnly {
+		return
+	}
+	if bound != nil && !bound.Reversible || m.Action && !m.HasUndo || n.Entry.OnController {
+		c.oneWay = append(c.oneWay, n)
+	}
 }
 
 // condition compiles an expression that must be a bool.
@@ -301,6 +338,7 @@ func (c *compiler) module(sc *scope, n *Node) {
 		c.faults.Addf(e.Pos, n.Path, "with those that they use, the playbooks have more than %d tasks", maxTasks)
 	}
 	n.Args = c.args(sc, n, e.Args, e.ModulePos)
+	c.mark(n, e.Args)
 	n.IgnoreFailure = c.condition(sc, e.IgnoreFailure, n.Path+".ignore_failure")
 	if e.ChangedIf != nil || e.FailIf != nil || e.Retry != nil && e.Retry.Until != nil {
 		result := sc.with("result", mustType(n.Module.ResultType), e.Pos, n.Path)

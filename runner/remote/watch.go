@@ -55,6 +55,7 @@ type watch struct {
 	grace   time.Duration
 	last    bool // told to stop at once; the limit stands
 	undo    bool
+	back    bool // the program begins with taking something back
 	id      int
 	steps   []wire.Step
 	next    int // index of the step that is to begin next
@@ -68,13 +69,17 @@ type watch struct {
 }
 
 func newWatch(p *wire.Program, k *known, grace time.Duration) *watch {
-	return &watch{limit: 2 * grace, grace: grace, id: p.ID, steps: p.Steps, guarded: p.Guarded != nil, known: k, ended: map[int]bool{}}
+	w := &watch{limit: 2 * grace, grace: grace, id: p.ID, steps: p.Steps, guarded: p.Guarded != nil, back: p.Rollback != nil, known: k, ended: map[int]bool{}}
+	if w.back {
+		w.limit = undoLimit
+	}
+	return w
 }
 
 func (w *watch) accept(m *wire.Message) error {
 	switch {
 	case m.Undone != nil:
-		if !w.undo {
+		if !w.undo && !w.back {
 			return wire.Violationf("a resource was taken back that nobody asked for")
 		}
 		return w.talk(len(m.Undone.Resource) + len(m.Undone.Task) + len(m.Undone.Action) + len(m.Undone.Message))

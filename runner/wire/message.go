@@ -43,6 +43,9 @@ type Hello struct {
 	Controller string `json:"controller,omitempty"`
 	User       string `json:"user,omitempty"`
 	Command    string `json:"command,omitempty"`
+	// Guard is the one question of a talk about the guard: the welcome answers it, and
+	// the helper ends.
+	Guard *Guard `json:"guard,omitempty"`
 }
 
 // Welcome answers Hello.
@@ -53,6 +56,7 @@ type Welcome struct {
 	Platform string      `json:"platform"` // linux/amd64
 	Facts    *task.Facts `json:"facts"`
 	Fence    uint64      `json:"fence,omitempty"`
+	GuardState *GuardState `json:"guard_state,omitempty"` // answers Hello.Guard
 	// Pending are the handlers that an earlier run left to do.
 	Pending []PendingHandler `json:"pending,omitempty"`
 	// Warnings tell what the helper did before it was ready.
@@ -94,6 +98,8 @@ type Program struct {
 	Final    bool      `json:"final,omitempty"`    // nothing follows: close the journal
 	// Guarded arms the host's guard before the first change that it covers.
 	Guarded *Guarded `json:"guarded,omitempty"`
+	// Rollback takes back what this run changed, before the steps and the handlers.
+	Rollback *Rollback `json:"rollback,omitempty"`
 	// Outcome is what the controller knows of the run when Final is set: ok, failed, interrupted.
 	Outcome string `json:"outcome,omitempty"`
 }

@@ -68,6 +68,11 @@ func (h *Hello) ensureValid() error {
 	if h.Run == "" || h.Mode == "" {
 		return fmt.Errorf("the run or its mode is missing")
 	}
+	if h.Guard != nil {
+		if err := h.Guard.ensureValid(); err != nil {
+			return err
+		}
+	}
 	return names(h.Run, h.Mode, h.Build, h.Playbook, h.Version, h.Controller, h.User, h.Command)
 }
 
@@ -80,6 +85,11 @@ func (w *Welcome) ensureValid() error {
 	}
 	if len(w.Pending) > maxList || len(w.Runs) > maxList || len(w.Facts.Addresses) > maxList {
 		return fmt.Errorf("a list is too long")
+	}
+	if w.GuardState != nil {
+		if err := w.GuardState.ensureValid(); err != nil {
+			return err
+		}
 	}
 	for _, p := range w.Pending {
 		if err := names(p.Name, p.Run); err != nil {
@@ -108,6 +118,11 @@ func (p *Program) ensureValid() error {
 	}
 	if p.Guarded != nil {
 		if err := p.Guarded.ensureValid(); err != nil {
+			return err
+		}
+	}
+	if p.Rollback != nil {
+		if err := p.Rollback.ensureValid(); err != nil {
 			return err
 		}
 	}
