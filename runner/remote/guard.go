@@ -23,16 +23,23 @@ func ProveGuard(ctx context.Context, conn Conn, opts Options, g *wire.Guard) (*w
 	return s.Welcome.GuardState, nil
 }
 
-// ended waits until the far end has closed its output, but not for long.
+// ended waits until the far end has gone by itself, but not for long.
 func (s *Session) ended(ctx context.Context) {
 	limit, cancel := context.WithTimeout(ctx, lastWords)
 	defer cancel()
+	frames, gone := s.frames, make(chan struct{})
+	go func() {
+		defer close(gone)
+		_, _ = s.boot.proc.Wait() // Close, which follows, ends it in any case
+	}()
 	for {
 		select {
-		case _, ok := <-s.frames:
-			if !ok {
-				return
+		case _, more := <-frames: // one that says more must be able to end
+			if !more {
+				frames = nil
 			}
+		case <-gone:
+			return
 		case <-limit.Done():
 			return
 		}
