@@ -42,7 +42,7 @@ func TestFaults(t *testing.T) {
 		{"a version that is none", "playbook: p\nversion: 1.0\ntasks: []", "p.yml:2:10: version: \"1.0\" is not a semantic version\n\thint: write three numbers: 1.0.0"},
 		{"a version that is a mapping", "playbook: p\nversion: {}\ntasks: []", "p.yml:2:10: version: want a text, got a mapping"},
 		{"a summary that is nothing", head + "summary:\ntasks: []", "p.yml:3:9: summary: want a text, got nothing"},
-		{"on_failure of no kind", head + "on_failure: rolback\ntasks: []", "p.yml:3:13: on_failure: want stop, continue or rollback, got \"rolback\""},
+		{"on_failure of no kind", head + "on_failure: rolback\ntasks: []", "p.yml:3:13: on_failure: want stop, continue or rollback, got \"rolback\"\n\thint: did you mean \"rollback\"?"},
 		{"on_failure with a near word", head + "on_failure: stopp\ntasks: []", "p.yml:3:13: on_failure: want stop, continue or rollback, got \"stopp\"\n\thint: did you mean \"stop\"?"},
 		{"on_failure that is a list", head + "on_failure: [stop]\ntasks: []", "p.yml:3:13: on_failure: want stop, continue or rollback, got a list"},
 		{"tasks that are no list", head + "tasks: {}", "p.yml:3:8: tasks: want a list of tasks, got a mapping"},
