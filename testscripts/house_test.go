@@ -33,6 +33,7 @@ var reveals = map[string]string{
 	"tasks/alert":            "an address, a header or a topic that is one",
 	"tasks/random_secret":    "a file whose content it is",
 	"tasks/file":             "a file whose content is the secret",
+	"tasks/task":             "the value of a header",
 	"tasks/secret":           "the type itself, and the redactor",
 	"tasks/user":             "the hash of a password",
 }

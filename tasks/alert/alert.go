@@ -52,13 +52,7 @@ type Ntfy struct {
 type Webhook struct {
 	URL     task.SecretText `yaml:"url" validate:"required" doc:"The address, which is a secret."`
 	Body    *string         `yaml:"body" doc:"What to send in place of our own JSON."`
-	Headers []Header        `yaml:"headers" doc:"Headers whose values must not be seen."`
-}
-
-// Header is a header whose value is a secret.
-type Header struct {
-	Name  string          `yaml:"name" validate:"required" doc:"Its name."`
-	Value task.SecretText `yaml:"value" validate:"required" doc:"Its value, all of it."`
+	Headers []task.Header   `yaml:"headers" doc:"Headers whose values must not be seen."`
 }
 
 // Ping is a check of a service such as healthchecks.io.

@@ -45,7 +45,7 @@ func (p *Params) channels(facts *task.Facts) []channel {
 		add("ntfy", n.Server, task.SecretText{}, n.body(p), bearer(n.Token))
 	}
 	if w := p.Webhook; w != nil {
-		add("webhook", "the webhook", w.URL, p.json(facts), w.headers())
+		add("webhook", "the webhook", w.URL, p.json(facts), task.SecretHeaders(w.Headers))
 		if w.Body != nil {
 			out[len(out)-1].request.Body = []byte(*w.Body)
 		}
@@ -89,14 +89,6 @@ func bearer(token task.SecretText) map[string]task.SecretText {
 		return nil
 	}
 	return map[string]task.SecretText{"Authorization": secret.New("Bearer " + token.Reveal())}
-}
-
-func (w *Webhook) headers() map[string]task.SecretText {
-	out := map[string]task.SecretText{}
-	for _, h := range w.Headers {
-		out[h.Name] = h.Value
-	}
-	return out
 }
 
 // json is what a webhook gets.

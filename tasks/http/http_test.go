@@ -1,6 +1,7 @@
 package http_test
 
 import (
+	"encoding/base64"
 	"maps"
 	"strings"
 	"testing"
@@ -105,6 +106,33 @@ func TestFaults(t *testing.T) {
 	} {
 		if got := tasktest.Fault(http.Module, args); !strings.Contains(got, want) {
 			t.Errorf("fault of %s: got %q, want %q", args, got, want)
+		}
+	}
+}
+
+func TestSecretHeaders(t *testing.T) {
+	var got task.Request
+	h := tasktest.NewHost()
+	h.OnFetch = func(r task.Request) (task.Response, error) {
+		got = r
+		return task.Response{Status: 200}, nil
+	}
+	const args = `{url: http://x/, secret_headers: [{name: A, prefix: "Bearer ", value: '${secret("a")}'}, {name: B, user: me, value: '${secret("b")}'}, {name: C, value: '${secret("c")}'}]}`
+	if _, _, err := tasktest.Run(t, h, http.Module, args); err != nil {
+		t.Fatal(err)
+	}
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("me:"+tasktest.Canary))
+	for name, want := range map[string]string{"A": "Bearer " + tasktest.Canary, "B": basic, "C": tasktest.Canary} {
+		if got.Secrets[name].Reveal() != want {
+			t.Errorf("the header %s is %q, want %q", name, got.Secrets[name].Reveal(), want)
+		}
+	}
+	for args, want := range map[string]string{
+		`{url: http://x/, secret_headers: [{name: A, user: "a:b", value: '${secret("a")}'}]}`:            "cannot be told from the password",
+		`{url: http://x/, secret_headers: [{name: A, user: me, prefix: "x ", value: '${secret("a")}'}]}`: "has a prefix of its own",
+	} {
+		if got := tasktest.Fault(http.Module, args); !strings.Contains(got, want) {
+			t.Errorf("%s: got %q, want %q", args, got, want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ package stat
 import (
 	"context"
 	_ "embed"
+	"time"
 
 	"holdfast/tasks/task"
 )
@@ -27,6 +28,7 @@ type Result struct {
 	Size   int64  `yaml:"size" json:"size" doc:"Size in bytes."`
 	Digest string `yaml:"digest" json:"digest" doc:"SHA-256 of a file's content in hex."`
 	Target string `yaml:"target" json:"target" doc:"What a link points to."`
+	Age    int64  `yaml:"age_days" json:"age_days" doc:"Whole days since the content changed, -1 when absent or not known."`
 }
 
 // Module looks at paths.
@@ -43,10 +45,13 @@ func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
 		return Result{}, err
 	}
 	if !info.Exists() {
-		return Result{Kind: string(task.KindNone)}, nil
+		return Result{Kind: string(task.KindNone), Age: -1}, nil
 	}
 	r := Result{
-		Exists: true, Kind: string(info.Kind), Owner: info.Owner, Group: info.Group, Size: info.Size, Target: info.Target,
+		Exists: true, Kind: string(info.Kind), Owner: info.Owner, Group: info.Group, Size: info.Size, Target: info.Target, Age: -1,
+	}
+	if !info.Modified.IsZero() {
+		r.Age = int64(max(0, time.Since(info.Modified)) / (24 * time.Hour))
 	}
 	if info.Kind != task.KindLink {
 		r.Mode = info.Mode.String()

@@ -1,26 +1,43 @@
 package task
 
 import (
+	"encoding/base64"
 	"net/url"
 	"strings"
+
+	"holdfast/tasks/secret"
 )
 
 // Header is a header of a request whose value is a secret.
 type Header struct {
-	Name  string     `yaml:"name" validate:"required" doc:"Its name."`
-	Value SecretText `yaml:"value" validate:"required" doc:"Its value, all of it."`
+	Name   string     `yaml:"name" validate:"required" doc:"Its name."`
+	Value  SecretText `yaml:"value" validate:"required" doc:"The secret."`
+	Prefix string     `yaml:"prefix" default:"" doc:"What stands before the secret, such as \"Bearer \"."`
+	User   *string    `yaml:"user" doc:"Logs in by this name, with the secret as the password (RFC 7617)."`
+}
+
+// text returns the whole value of the header.
+func (h *Header) text() SecretText {
+	switch {
+	case h.User != nil:
+		return secret.New("Basic " + base64.StdEncoding.EncodeToString([]byte(*h.User+":"+h.Value.Reveal())))
+	case h.Prefix != "":
+		return secret.New(h.Prefix + h.Value.Reveal())
+	}
+	return h.Value
 }
 
 // SecretHeaders returns headers as a [Request] takes them.
 func SecretHeaders(list []Header) map[string]SecretText {
 	out := map[string]SecretText{}
 	for _, h := range list {
-		out[h.Name] = h.Value
+		out[h.Name] = h.text()
 	}
 	return out
 }
 
-// CheckHeaders is a rule for Validate functions: no header is given twice.
+// CheckHeaders is a rule for Validate functions: no header is given twice, and none
+// has two ways to be made of its secret.
 func CheckHeaders(plain map[string]string, secrets []Header) error {
 	seen := map[string]bool{}
 	for name := range plain {
@@ -31,6 +48,12 @@ func CheckHeaders(plain map[string]string, secrets []Header) error {
 			return FieldErrorf("secret_headers", "%s is given twice", h.Name)
 		}
 		seen[strings.ToLower(h.Name)] = true
+		switch {
+		case h.User != nil && h.Prefix != "":
+			return FieldErrorf("secret_headers", "%s has a user, which has a prefix of its own", h.Name)
+		case h.User != nil && strings.Contains(*h.User, ":"):
+			return FieldErrorf("secret_headers", "%s: a user with a colon cannot be told from the password", h.Name)
+		}
 	}
 	return nil
 }
