@@ -15,7 +15,8 @@ import (
 // Params is what a playbook asks for.
 type Params struct {
 	User      string     `yaml:"user" doc:"Account that the keys open; it must exist." validate:"required"`
-	Keys      []string   `yaml:"keys" doc:"Public keys, each one line: options, type, base64, comment." validate:"required"`
+	Keys      []string   `yaml:"keys" doc:"Public keys, each one line: options, type, base64, comment."`
+	From      []string   `yaml:"from" doc:"Accounts of which the keys are taken over too; those that run a fixed command are not."`
 	State     string     `yaml:"state" doc:"Whether the keys are there." default:"present" validate:"oneof=present absent"`
 	Exclusive bool       `yaml:"exclusive" doc:"Remove every other key." default:"false"`
 	Path      *task.Path `yaml:"path" doc:"The file; .ssh/authorized_keys in the home when absent."`
@@ -32,6 +33,7 @@ type State struct {
 	DirOwner  string    `yaml:"dir_owner" json:"dir_owner" doc:"Owner of that directory."`
 	DirMode   task.Mode `yaml:"dir_mode" json:"dir_mode" doc:"Permissions of that directory."`
 	Lines     []string  `yaml:"-" json:"lines"`
+	Taken     []string  `yaml:"-" json:"taken"`   // lines of the accounts in from
 	Group     string    `yaml:"-" json:"group"`   // primary group of the account
 	OwnDir    bool      `yaml:"-" json:"own_dir"` // the directory is ~/.ssh, so ours to set up
 	NoAccount bool      `yaml:"-" json:"no_account"`
@@ -65,8 +67,11 @@ func validate(p Params) error {
 	if p.Exclusive && p.State == "absent" {
 		return task.FieldErrorf("exclusive", "makes no sense with state absent")
 	}
-	if p.Exclusive && len(p.Keys) == 0 {
-		return task.FieldErrorf("keys", "no key at all with exclusive would lock the account out")
+	if len(p.Keys)+len(p.From) == 0 {
+		return task.FieldErrorf("keys", "there is nothing to do: give keys, or accounts to take them from")
+	}
+	if p.State == "absent" && len(p.From) > 0 {
+		return task.FieldErrorf("from", "says which keys to have, not which to remove")
 	}
 	var seen []key
 	for _, text := range p.Keys {
@@ -107,34 +112,69 @@ func observe(ctx context.Context, r task.Reader, p Params) (State, error) {
 		return State{}, fmt.Errorf("cannot place keys in %s: it is a %s, not a directory", home, dir.Kind)
 	}
 	s.HasDir, s.DirOwner, s.DirMode = dir.Exists(), dir.Owner, dir.Mode
-	return s, s.read(ctx, r)
-}
-
-// read looks at the file. A link is refused: an account could make root write
-// through it to any place.
-func (s *State) read(ctx context.Context, r task.Reader) error {
-	info, err := r.Stat(ctx, s.Path)
-	if err != nil {
-		return err
+	if s.Exists, s.Owner, s.Mode, s.Lines, err = read(ctx, r, s.Path); err != nil {
+		return State{}, err
 	}
-	if !info.Exists() {
-		return nil
-	}
-	if info.Kind != task.KindFile {
-		return fmt.Errorf("cannot manage keys in %s: it is a %s, not a file", s.Path, info.Kind)
-	}
-	s.Exists, s.Owner, s.Mode = true, info.Owner, info.Mode
-	data, err := r.ReadFile(ctx, s.Path, maxFile)
-	if err != nil {
-		return err
-	}
-	s.Lines = splitLines(string(data))
 	for _, line := range s.Lines {
 		if k, err := parseKey(line); err == nil {
 			s.Keys = append(s.Keys, k.String())
 		}
 	}
+	return s, s.take(ctx, r, p)
+}
+
+// take reads the keys of other accounts. An image closes an account by giving its keys
+// a command that says so; such a key would close the new account too.
+func (s *State) take(ctx context.Context, r task.Reader, p Params) error {
+	for _, name := range p.From {
+		u, err := r.LookupUser(ctx, name)
+		if err != nil || u == nil || name == p.User {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		_, _, _, lines, err := read(ctx, r, path.Join(u.Home, ".ssh", "authorized_keys"))
+		if err != nil {
+			return err
+		}
+		for _, line := range lines {
+			if k, err := parseKey(line); err == nil && !strings.Contains(strings.ToLower(k.options), "command=") {
+				s.Taken = append(s.Taken, s.own(k).line())
+			}
+		}
+	}
+	if len(p.Keys)+len(s.Taken)+len(s.Keys) == 0 || p.Exclusive && len(p.Keys)+len(s.Taken) == 0 {
+		return fmt.Errorf("cannot find a key for %s: %s has none that opens a shell; without any nobody could log in", p.User, strings.Join(p.From, ", "))
+	}
 	return nil
+}
+
+// read looks at a file. A link is refused: an account could make root write through
+// it to any place, or read from any.
+func read(ctx context.Context, r task.Reader, name string) (exists bool, owner string, mode task.Mode, lines []string, err error) {
+	info, err := r.Stat(ctx, name)
+	if err != nil || !info.Exists() {
+		return false, "", 0, nil, err
+	}
+	if info.Kind != task.KindFile {
+		return false, "", 0, nil, fmt.Errorf("cannot manage keys in %s: it is a %s, not a file", name, info.Kind)
+	}
+	data, err := r.ReadFile(ctx, name, maxFile)
+	if err != nil {
+		return false, "", 0, nil, err
+	}
+	return true, info.Owner, info.Mode, splitLines(string(data)), nil
+}
+
+// own returns a key as the account has it already, if it does.
+func (s *State) own(k key) key {
+	for _, line := range s.Lines {
+		if mine, err := parseKey(line); err == nil && mine.same(k) {
+			return mine
+		}
+	}
+	return k
 }
 
 func splitLines(text string) []string {
@@ -149,7 +189,7 @@ func diff(p Params, s State) []task.Change {
 	if s.NoAccount {
 		return nil
 	}
-	_, out := merge(p, s.Lines)
+	_, out := merge(p, s)
 	if p.State == "absent" {
 		return out
 	}
@@ -174,15 +214,17 @@ func setUnlessEqual(attr, before, after string) []task.Change {
 // merge returns the lines that the file shall have and what changes on the way.
 // Lines that hold no key stay, except that exclusive removes what is neither a
 // key nor a comment: sshd may know a type of key that we do not.
-func merge(p Params, lines []string) (out []string, changes []task.Change) {
+func merge(p Params, s State) (out []string, changes []task.Change) {
 	var want []key
-	for _, text := range p.Keys {
-		if k, err := parseKey(text); err == nil {
+	for i, text := range slices.Concat(p.Keys, s.Taken) {
+		k, err := parseKey(text)
+		// A key that is given counts with its options, one that is taken over without.
+		if err == nil && (i < len(p.Keys) || !slices.ContainsFunc(want, k.same)) {
 			want = append(want, k)
 		}
 	}
 	done := make([]bool, len(want))
-	for _, line := range lines {
+	for _, line := range s.Lines {
 		keep, c := mergeLine(p, line, want, done)
 		if keep != "" || strings.TrimSpace(line) == "" {
 			out = append(out, keep)
@@ -237,7 +279,7 @@ func apply(ctx context.Context, w task.Writer, p Params, s State) error {
 			return err
 		}
 	}
-	lines, changes := merge(p, s.Lines)
+	lines, changes := merge(p, s)
 	if len(changes) > 0 {
 		f := task.FileWrite{Path: s.Path, Data: []byte(strings.Join(lines, "\n") + "\n"), Owner: p.User, Group: s.Group}
 		if len(lines) == 0 {

@@ -138,17 +138,58 @@ func TestObserveRefuses(t *testing.T) {
 	}
 }
 
+func TestKeysOfOthersAreTakenOver(t *testing.T) {
+	for _, c := range []struct {
+		name, args  string
+		mine, roots []string
+		want        []string // nil: the fault
+		fault       string
+	}{
+		{"all of them", "from: [root]", nil, []string{"# the image's", keyA + " ada", keyB}, []string{keyA + " ada", keyB}, ""},
+		{"but none that runs a command", "from: [root]", nil, []string{`no-pty,Command="echo no; exit 142" ` + keyA, keyB}, []string{keyB}, ""},
+		{"what is there already stays", "from: [root]", []string{"no-pty " + keyA}, []string{keyA}, []string{"no-pty " + keyA}, ""},
+		{"exclusive keeps them", "{from: [root], exclusive: true}", []string{"no-pty " + keyA}, []string{keyA + " ada"}, []string{"no-pty " + keyA}, ""},
+		{"a given key counts", "{keys: [no-pty " + keyA + "], from: [root]}", nil, []string{keyA, keyB}, []string{"no-pty " + keyA, keyB}, ""},
+		{"its own, and nobody's", "from: [admin, nemo]", []string{keyA}, nil, []string{keyA}, ""},
+		{"nobody has one", "from: [root, nemo]", nil, []string{`command="echo no" ` + keyA}, nil, "without any nobody could log in"},
+		{"exclusive, and nobody has one", "{from: [root], exclusive: true}", []string{keyA}, nil, nil, "without any nobody could log in"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := host(t, c.mine...)
+			if c.roots != nil {
+				h.AddDir("/root/.ssh", 0o700)
+				h.AddFile("/root/.ssh/authorized_keys", strings.Join(c.roots, "\n")+"\n", 0o600)
+			}
+			args := "{user: admin, " + strings.Trim(c.args, "{}") + "}"
+			_, err := tasktest.Apply(t, h, authorizedkeys.Module, args)
+			if c.want == nil {
+				if err == nil || !strings.Contains(err.Error(), c.fault) {
+					t.Fatalf("got error %v, want %q", err, c.fault)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, _ := h.File(file); got != strings.Join(c.want, "\n")+"\n" {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 func TestFaults(t *testing.T) {
 	for args, want := range map[string]string{
-		"{user: admin}":                                                       "authorized_keys.keys: missing, it is required",
+		"{user: admin}":                                                       "there is nothing to do",
 		"{user: admin, keys: [nonsense]}":                                     "is no public key",
 		"{user: admin, keys: ['ssh-ed25519 AAAA!']}":                          "is not base64",
 		"{user: admin, keys: [" + keyA[:60] + "]}":                            "is cut short",
 		"{user: admin, keys: ['ssh-rsa " + blobA + "']}":                      "is not one of type ssh-rsa",
 		"{user: admin, keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5]}":             "is cut short",
 		"{user: admin, keys: [" + keyA + " a, " + keyA + " b]}":               "is listed twice",
-		"{user: admin, keys: [], exclusive: true}":                            "would lock the account out",
+		"{user: admin, keys: [], exclusive: true}":                            "there is nothing to do",
 		"{user: admin, keys: [" + keyA + "], exclusive: true, state: absent}": "makes no sense",
+		"{user: admin, from: [root], state: absent}":                          "not which to remove",
 		"{user: '', keys: []}":                                                "is no name for an account",
 		"{user: admin, keys: \"" + keyA + "\\n" + keyB + "\"}":                "want list(string)",
 		"{user: admin, keys: [\"" + keyA + "\\n" + keyB + "\"]}":              "a key is one line",

@@ -64,6 +64,9 @@ type look struct {
 func observe(ctx context.Context, r task.Reader, p Params) (State, error) {
 	s := State{Path: file(p), look: &look{}}
 	before, err := (&loader{r: r}).load(ctx)
+	if err == nil {
+		p, err = known(ctx, r, p)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return State{}, fmt.Errorf("cannot manage the SSH server, is openssh-server installed? %w", err)
 	}

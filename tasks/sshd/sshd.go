@@ -18,7 +18,7 @@ import (
 // Params is what a playbook asks for.
 type Params struct {
 	Port         *int64            `yaml:"port" doc:"The one port to listen on; left alone when absent." validate:"min=1,max=65535"`
-	Settings     map[string]string `yaml:"settings" doc:"Keywords of sshd_config(5) and their values; each line of a value is a line of the file."`
+	Settings     map[string]string `yaml:"settings" doc:"Keywords of sshd_config(5) and their values, one line each; with - before it as far as the server knows it."`
 	Dropin       string            `yaml:"dropin" default:"00-holdfast" doc:"Name of the file in sshd_config.d, without .conf; the first value wins, so it should sort first."`
 	State        string            `yaml:"state" default:"present" validate:"oneof=present absent" doc:"Whether the file is there."`
 	AllowLockout bool              `yaml:"allow_lockout" default:"false" doc:"Do it even where the account that is logged in could certainly not log in again."`
@@ -68,11 +68,11 @@ func validate(p Params) error {
 	}
 	given := map[string]string{}
 	for _, name := range names(p) {
-		if other, twice := given[keyword(name)]; twice {
+		if other, twice := given[keyword(bare(name))]; twice {
 			return task.FieldErrorf("settings", "%q and %q are one keyword", other, name)
 		}
-		given[keyword(name)] = name
-		if err := setting(name, p.Settings[name]); err != nil {
+		given[keyword(bare(name))] = name
+		if err := setting(bare(name), p.Settings[name]); err != nil {
 			return err
 		}
 	}

@@ -267,3 +267,30 @@ func TestFaults(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatTheServerDoesNotKnowIsLeftOut(t *testing.T) {
+	const program = "/usr/sbin/sshd"
+	for _, c := range []struct{ name, program, args, want, fault string }{
+		{"keywords, whatever their case", "x\x00requiredrsasize\x00", "{settings: {-RequiredRSASize: 3072, -PerSourcePenalties: \"no\"}}", "RequiredRSASize 3072\n", ""},
+		{"algorithms", "\x00mlkem\x00curve\x00", "{settings: {-KexAlgorithms: \"mlkem, sntrup,curve\"}}", "KexAlgorithms mlkem,curve\n", ""},
+		{"part of a longer name is not known", "\x00curve25519\x00", "{settings: {-KexAlgorithms: \"curve,curve25519\"}}", "KexAlgorithms curve25519\n", ""},
+		{"changes and patterns", "\x00curve\x00", "{settings: {-MACs: \"-*sha1*,curve,other\"}}", "MACs -*sha1*,curve\n", ""},
+		{"without the mark", "\x00curve\x00", "{settings: {KexAlgorithms: \"mlkem,curve\", -LogLevel: INFO, Port2: \"1\"}}", "KexAlgorithms mlkem,curve\nPort2 1\n", ""},
+		{"nothing left", "\x00curve\x00", "{settings: {-Ciphers: \"a,b\"}}", "", "cannot set Ciphers: /usr/sbin/sshd knows none of its algorithms"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := tasktest.NewHost()
+			h.AddFile(program, c.program, 0o755)
+			if got := apply(t, h, c.args); got != c.fault {
+				t.Fatalf("got %q, want %q", got, c.fault)
+			}
+			got, _ := h.File(dropin)
+			if _, got, _ = strings.Cut(got, "\n"); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+	if got := tasktest.Fault(sshd.Module, "{settings: {-Ciphers: a, LogLevel: INFO, -loglevel: INFO}}"); !strings.Contains(got, "are one keyword") {
+		t.Errorf("got %q, want that it is one keyword", got)
+	}
+}
