@@ -52,6 +52,7 @@ type Param struct {
 	Doc      string
 	Check    *source.Node // an expression over value, or nil
 	OneOf    []string
+	Keys     []string // what a map may hold; empty: anything
 }
 
 // Type is the type of a parameter.

@@ -77,6 +77,7 @@ func TestParamFaults(t *testing.T) {
 		{"doc that is a list", param("type: int, default: 1, doc: [a]"), "p.yml:4:35: params.x.doc: want a text, got a list"},
 		{"oneof of a list", param("type: list(string), default: [], oneof: [a]"), "p.yml:4:47: params.x.oneof: a parameter of type list(string) cannot be one of a list of words"},
 		{"oneof of a secret", param("type: secret, default: 'env:A', oneof: [a]"), "p.yml:4:46: params.x.oneof: a parameter of type secret cannot be one of a list of words"},
+		{"keys of a list", param("type: list(string), default: [], keys: [a]"), "p.yml:4:46: params.x.keys: a parameter of type list(string) has no keys"},
 		{"oneof that is a mapping", param("type: string, default: a, oneof: {}"), "p.yml:4:40: params.x.oneof: want a list of texts, got a mapping"},
 		{"check of a secret", param("type: list(secret), required: true, check: size(value) > 0"), "p.yml:4:50: params.x.check: a secret cannot be looked at"},
 	}

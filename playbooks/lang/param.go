@@ -37,7 +37,7 @@ func (p *parser) params(pb *Playbook, n *source.Node) {
 }
 
 func (p *parser) param(param *Param, n *source.Node, path string) {
-	var oneOf *source.Node
+	var oneOf, keys *source.Node
 	p.keys(n, path, map[string]func(*source.Node){
 		"type":     func(v *source.Node) { p.paramType(param, v, path+".type") },
 		"default":  func(v *source.Node) { param.Default = v },
@@ -50,9 +50,19 @@ func (p *parser) param(param *Param, n *source.Node, path string) {
 				param.OneOf = append(param.OneOf, name.Text)
 			}
 		},
+		"keys": func(v *source.Node) {
+			keys = v
+			for _, name := range p.texts(v, path+".keys") {
+				param.Keys = append(param.Keys, name.Text)
+			}
+		},
 	})
 	if n.Kind == source.Map {
 		p.wholeParam(param, n, oneOf, path)
+		if keys != nil && param.Type.Kind != "map" {
+			p.faults.Addf(keys.Pos, path+".keys", "a parameter of type %s has no keys", param.Type)
+			param.Keys = nil
+		}
 	}
 }
 

@@ -195,6 +195,9 @@ func (p *param) accept(v any, n *source.Node, path string) source.Faults {
 			f.Hint = "they are " + strings.Join(p.lang.OneOf, ", ")
 		}
 	}
+	if len(p.lang.Keys) > 0 {
+		p.closed(n, path, &faults)
+	}
 	if p.check == nil {
 		return faults
 	}
@@ -210,6 +213,19 @@ func (p *param) accept(v any, n *source.Node, path string) source.Faults {
 		faults.Addf(n.Pos, path, "the value does not pass the check %q", p.lang.Check.Text)
 	}
 	return faults
+}
+
+// closed applies the list of keys that a map may hold.
+func (p *param) closed(n *source.Node, path string, faults *source.Faults) {
+	for _, kv := range n.Entries {
+		if slices.Contains(p.lang.Keys, kv.Key.Text) {
+			continue
+		}
+		f := faults.Addf(kv.Key.Pos, path+"."+kv.Key.Text, "%q is none of the keys that are allowed", kv.Key.Text)
+		if f.Hint = source.DidYouMean(kv.Key.Text, p.lang.Keys); f.Hint == "" {
+			f.Hint = "they are " + strings.Join(p.lang.Keys, ", ")
+		}
+	}
 }
 
 // RunAsUser returns the account that the task runs as, "" for the helper's own.
