@@ -246,6 +246,10 @@ func (s *server) predict(ctx context.Context, st *wire.Step, b *task.Bound, r *w
 	w := s.overlay.Writer(s.session(st, nil))
 	state, changes, err := b.Observe(ctx, w)
 	r.Tentative = s.overlay.Tentative()
+	if err != nil && r.Tentative != "" && ctx.Err() == nil {
+		// What it misses may be there by then.
+		return task.Unknownf("%s: %s", r.Tentative, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -223,10 +223,13 @@ func (m *Machine) homeMode() task.Mode {
 }
 
 // endProcesses waits for the last processes of an account to end, after its service
-// manager was stopped. Those that somebody started otherwise are named in the error.
+// manager was stopped. Those that somebody started otherwise are named in the error. The
+// login that we serve ends with us, so that an account can be deleted by a run that
+// came in over it.
 func (w *writer) endProcesses(ctx context.Context, name string, uid int64) error {
 	w.m.dropManager(name)
-	left := processesOf(uid)
+	others := func() []string { return processesOf(uid, ancestors()...) }
+	left := others()
 	if len(left) == 0 || w.m.root != "" {
 		return nil
 	}
@@ -235,7 +238,7 @@ func (w *writer) endProcesses(ctx context.Context, name string, uid int64) error
 			w.Progress(err.Error())
 		}
 	}
-	for end := time.Now().Add(grace); len(left) > 0; left = processesOf(uid) {
+	for end := time.Now().Add(grace); len(left) > 0; left = others() {
 		if time.Now().After(end) {
 			return fmt.Errorf("it still runs %s", strings.Join(left, ", "))
 		}
@@ -248,18 +251,31 @@ func (w *writer) endProcesses(ctx context.Context, name string, uid int64) error
 	return nil
 }
 
-func processesOf(uid int64) (out []string) {
+// ancestors are the processes that we descend from.
+func ancestors() (out []int) {
+	for pid := os.Getppid(); pid > 1 && len(out) < 64; {
+		out = append(out, pid)
+		_, parent, _, ok := procStat(pid)
+		if !ok {
+			break
+		}
+		pid = parent
+	}
+	return out
+}
+
+func processesOf(uid int64, but ...int) (out []string) {
 	names, _ := os.ReadDir("/proc")
 	for _, n := range names {
 		pid, err := strconv.Atoi(n.Name())
-		if err != nil {
+		if err != nil || slices.Contains(but, pid) {
 			continue
 		}
 		var st unix.Stat_t
 		if unix.Stat("/proc/"+n.Name(), &st) != nil || int64(st.Uid) != uid {
 			continue
 		}
-		if state, _, ok := procStat(pid); ok && state != "Z" {
+		if state, _, _, ok := procStat(pid); ok && state != "Z" {
 			comm, _ := os.ReadFile("/proc/" + n.Name() + "/comm")
 			out = append(out, fmt.Sprintf("%s (%d)", bytes.TrimSpace(comm), pid))
 		}

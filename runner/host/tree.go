@@ -133,7 +133,7 @@ func (p *process) members() []int {
 		if err != nil {
 			continue
 		}
-		state, session, ok := procStat(pid)
+		state, _, session, ok := procStat(pid)
 		if !ok || state == "Z" || state == "X" {
 			continue
 		}
@@ -149,17 +149,18 @@ func marked(pid int, want []byte) bool {
 	return err == nil && (bytes.HasPrefix(env, want) || bytes.Contains(env, append([]byte{0}, want...)))
 }
 
-// procStat reads state and session of a process (proc(5)).
-func procStat(pid int) (state string, session int, ok bool) {
+// procStat reads state, parent and session of a process (proc(5)).
+func procStat(pid int) (state string, parent, session int, ok bool) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return "", 0, false
+		return "", 0, 0, false
 	}
 	// The name in parentheses may hold anything, so what counts comes after the last one.
 	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 	if len(f) < 4 {
-		return "", 0, false
+		return "", 0, 0, false
 	}
-	session, err = strconv.Atoi(f[3])
-	return f[0], session, err == nil
+	parent, err = strconv.Atoi(f[1])
+	session, serr := strconv.Atoi(f[3])
+	return f[0], parent, session, err == nil && serr == nil
 }

@@ -139,6 +139,10 @@ func (w *writer) purge(ctx context.Context, p *packagePlan) error {
 	if err != nil {
 		return err
 	}
+	failed, err := sm.Remembered(ctx)
+	if err != nil {
+		return err
+	}
 	if err := w.removePackages(ctx, p.purge, gone, true); err != nil {
 		return err
 	}
@@ -147,6 +151,14 @@ func (w *writer) purge(ctx context.Context, p *packagePlan) error {
 	for _, name := range after {
 		if !slices.Contains(before, name) {
 			errs = append(errs, w.SetUnit(ctx, task.UnitRef{Name: name}, task.UnitChange{Action: task.UnitStop}))
+		}
+	}
+	// What failed before the package went is nobody's failure now.
+	after, err = sm.Remembered(ctx)
+	errs = append(errs, err)
+	for _, name := range after {
+		if !slices.Contains(failed, name) {
+			errs = append(errs, sm.ResetFailed(ctx, name))
 		}
 	}
 	return errors.Join(errs...)

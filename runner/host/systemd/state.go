@@ -117,12 +117,22 @@ func (m *Manager) state(ctx context.Context, unit string, details bool) (State, 
 // Abandoned returns the units that run although nothing on disk defines them any
 // more: their package was removed and did not stop them.
 func (m *Manager) Abandoned(ctx context.Context) ([]string, error) {
+	return m.withoutFile(ctx, "active", "activating", "reloading")
+}
+
+// Remembered returns the units that failed and of which nothing on disk is left: the
+// manager lists them until it is told to forget.
+func (m *Manager) Remembered(ctx context.Context) ([]string, error) {
+	return m.withoutFile(ctx, "failed")
+}
+
+func (m *Manager) withoutFile(ctx context.Context, states ...string) ([]string, error) {
 	l, err := m.connected(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var units []listed
-	err = l.ask(ctx, managerPath, managerInterface+".ListUnitsFiltered", []string{"active", "activating", "reloading"}).Store(&units)
+	err = l.ask(ctx, managerPath, managerInterface+".ListUnitsFiltered", states).Store(&units)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the units: %w", err)
 	}
