@@ -86,17 +86,13 @@ func (o *sandboxOptions) show(ctx context.Context, s *sandbox.Sandbox, keep bool
 	if err != nil {
 		return err
 	}
-	key, err := os.ReadFile(s.KeyPath() + ".pub")
-	if err != nil {
-		return fmt.Errorf("cannot read the demo's key: %w", err)
-	}
-	keys := "admin_keys=[" + strings.TrimSpace(string(key)) + "]"
+	const profile = "profile=minimal" // the others install much more
 	for _, argv := range [][]string{
-		{"check", "baseline", "-i", inventory, "-p", keys},
-		{"plan", "baseline", "-i", inventory, "-p", keys},
-		{"apply", "baseline", "-i", inventory, "-p", keys, "--yes"},
-		{"apply", "baseline", "-i", inventory, "-p", keys, "--yes"},
-		{"verify", "baseline", "-i", inventory, "-p", keys},
+		{"check", "baseline", "-i", inventory, "-p", profile},
+		{"plan", "baseline", "-i", inventory, "-p", profile},
+		{"apply", "baseline", "-i", inventory, "-p", profile, "--yes"},
+		{"apply", "baseline", "-i", inventory, "-p", profile, "--yes"},
+		{"verify", "baseline", "-i", inventory, "-p", profile},
 		{"undo", "last", "-i", inventory},
 	} {
 		if err := o.step(ctx, argv...); err != nil {

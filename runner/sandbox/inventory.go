@@ -45,7 +45,12 @@ func (s *Sandbox) inventoryText(hosts []hostState) string {
 	for _, h := range hosts {
 		fmt.Fprintf(&b, "  %s: {address: %s, labels: {sandbox: \"true\", suite: %s}}\n", h.Name, h.address(), h.Suite)
 	}
-	fmt.Fprintf(&b, "ssh: {users: [root], ports: [22], keys: [%q], known_hosts: %q}\n", s.KeyPath(), s.KnownHostsPath())
+	// The way in that the shipped baseline leaves, behind the one that a fresh host has.
+	fmt.Fprintf(&b, "ssh: {users: [root, adminclaw], ports: [22, 222], keys: [%q], known_hosts: %q}\n", s.KeyPath(), s.KnownHostsPath())
+	if len(hosts) > 0 {
+		// This machine plays with its hosts faster than people log in.
+		fmt.Fprintf(&b, "vars: {never_ban: [%q]}\n", networkState{Network: hosts[0].Network}.gateway())
+	}
 	return b.String()
 }
 

@@ -357,7 +357,8 @@ func TestInventoryText(t *testing.T) {
 	got := s.inventoryText([]hostState{{Name: "sb1", Suite: "bookworm", Network: 5, Index: 2}})
 	want := `hosts:
   sb1: {address: 10.213.5.2, labels: {sandbox: "true", suite: bookworm}}
-ssh: {users: [root], ports: [22], keys: ["/tmp/one/key"], known_hosts: "/tmp/one/known_hosts"}
+ssh: {users: [root, adminclaw], ports: [22, 222], keys: ["/tmp/one/key"], known_hosts: "/tmp/one/known_hosts"}
+vars: {never_ban: ["10.213.5.1"]}
 `
 	if _, got, _ = strings.Cut(got, "\n"); got != want {
 		t.Errorf("got %s, want %s", got, want)
