@@ -3,6 +3,7 @@ package tasks
 
 import (
 	"holdfast/tasks/alert"
+	aptrepository "holdfast/tasks/apt_repository"
 	"holdfast/tasks/archive"
 	"holdfast/tasks/assert"
 	authorizedkeys "holdfast/tasks/authorized_keys"
@@ -43,6 +44,7 @@ import (
 func All() []*task.Module {
 	return []*task.Module{
 		alert.Module,
+		aptrepository.Module,
 		archive.Module,
 		assert.Module,
 		authorizedkeys.Module,

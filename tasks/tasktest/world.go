@@ -74,7 +74,7 @@ func (h *Host) addAccounts() {
 
 func (h *Host) addFiles() {
 	for _, dir := range []string{
-		"/etc/apt/apt.conf.d", "/etc/cron.d", "/etc/fail2ban", "/etc/nginx", "/etc/ssh/sshd_config.d", "/etc/sudoers.d", "/etc/sysctl.d",
+		"/etc/apt/apt.conf.d", "/etc/apt/keyrings", "/etc/apt/sources.list.d", "/etc/cron.d", "/etc/fail2ban", "/etc/nginx", "/etc/ssh/sshd_config.d", "/etc/sudoers.d", "/etc/sysctl.d",
 		"/etc/systemd/system", "/etc/systemd/journald.conf.d", "/lib/systemd/system", "/opt", "/proc", "/run", "/srv", "/tmp",
 		"/usr/bin", "/usr/local/bin", "/usr/local/sbin", "/usr/sbin", "/usr/share", "/var/cache", "/var/lib", "/var/log", "/var/www",
 	} {
