@@ -14,6 +14,7 @@ import (
 	"holdfast/tasks/download"
 	envfile "holdfast/tasks/env_file"
 	"holdfast/tasks/file"
+	"holdfast/tasks/git"
 	"holdfast/tasks/group"
 	"holdfast/tasks/http"
 	"holdfast/tasks/json"
@@ -55,6 +56,7 @@ func All() []*task.Module {
 		download.Module,
 		envfile.Module,
 		file.Module,
+		git.Module,
 		group.Module,
 		http.Module,
 		json.Module,

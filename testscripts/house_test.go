@@ -31,6 +31,8 @@ var reveals = map[string]string{
 	"runner/secrets":         "it is encrypted; one that is too short to be masked is refused",
 	"runner/journal":         "a before-image of a secret file is encrypted",
 	"tasks/alert":            "an address, a header or a topic that is one",
+	"tasks/env_file":         "a line of a file whose content is secret then",
+	"tasks/json":             "a value in a file whose content is secret then",
 	"tasks/random_secret":    "a file whose content it is",
 	"tasks/file":             "a file whose content is the secret",
 	"tasks/task":             "the value of a header",

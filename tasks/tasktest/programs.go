@@ -20,6 +20,10 @@ func (h *Host) program(cmd task.Command) (task.Output, error) {
 	switch {
 	case cmd.Argv[0] == "rm":
 		h.forgetTree(cmd.Argv[len(cmd.Argv)-1])
+	case cmd.Argv[0] == "git" && slices.Contains(cmd.Argv, "init"):
+		h.made(path.Join(cmd.Argv[2], ".git/HEAD"), "ref: refs/heads/main\n")
+	case cmd.Argv[0] == "git" && slices.Contains(cmd.Argv, "checkout"):
+		h.made(path.Join(cmd.Argv[2], ".git/HEAD"), cmd.Argv[len(cmd.Argv)-1]+"\n")
 	case len(cmd.Argv) > 2 && path.Base(cmd.Argv[1]) == "npm-cli.js":
 		return h.npm(cmd)
 	}
