@@ -42,7 +42,7 @@ func TestScaffoldedModuleConforms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "\t\tfile.Module,\n\t\tgotoit.Module,\n\t\tgroup.Module,\n"; !strings.Contains(string(list), want) {
+	if want := "\t\tgit.Module,\n\t\tgotoit.Module,\n\t\tgroup.Module,\n"; !strings.Contains(string(list), want) {
 		t.Errorf("the list lacks %q:\n%s", want, list)
 	}
 }
