@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,7 +32,9 @@ type fake struct {
 	// answers sees every message of the helper and returns what arrives in its place;
 	// false cuts the connection.
 	answers func(m *wire.Message) (*wire.Message, bool)
+	kill    <-chan struct{} // closed: the connection ends
 	wg      sync.WaitGroup
+	wasCut  atomic.Bool // what works on the host outlives the connection
 }
 
 func (c *fake) Describe() remote.Endpoint {
@@ -39,6 +42,9 @@ func (c *fake) Describe() remote.Endpoint {
 }
 
 func (c *fake) Close() error {
+	if c.wasCut.Load() {
+		return nil
+	}
 	c.wg.Wait()
 	return nil
 }
@@ -49,11 +55,23 @@ func (c *fake) Start(context.Context, string) (remote.Process, error) {
 	p.outR, p.outW = io.Pipe()
 	p.errR, p.errW = io.Pipe()
 	c.wg.Go(func() {
-		defer close(p.ended)
 		c.far(p)
-		p.hangUp()
+		p.end()
 	})
+	go func() {
+		select {
+		case <-c.kill:
+			c.cut(p)
+		case <-p.ended:
+		}
+	}()
 	return p, nil
+}
+
+// cut ends the connection as a cable does: what runs on the host does not end with it.
+func (c *fake) cut(p *process) {
+	c.wasCut.Store(true)
+	p.end()
 }
 
 // far plays the target: a shell that reads two lines, and then the helper, behind
@@ -73,7 +91,9 @@ func (c *fake) far(p *process) {
 		_ = fromNear.Close()
 	})
 	wg.Go(func() {
-		c.back(fromHelper, p.outW)
+		if c.back(fromHelper, p.outW) {
+			c.cut(p)
+		}
 		p.hangUp()
 		_, _ = io.Copy(io.Discard, fromHelper)
 	})
@@ -104,35 +124,36 @@ func (c *fake) forward(in io.Reader, out io.Writer) {
 	}
 }
 
-func (c *fake) back(in io.Reader, out io.Writer) {
+// back passes on what the helper says and reports whether the connection was cut.
+func (c *fake) back(in io.Reader, out io.Writer) (cut bool) {
 	r := bufio.NewReader(in)
 	magic, err := r.ReadString('\n')
 	if err != nil {
-		return
+		return false
 	}
 	_, _ = io.WriteString(out, magic)
 	s := wire.NewStream(r, out)
 	for {
 		kind, payload, err := s.ReadFrame()
 		if err != nil {
-			return
+			return false
 		}
 		if c.answers == nil {
 			if s.WriteFrame(kind, payload) != nil {
-				return
+				return false
 			}
 			continue
 		}
 		m, err := wire.DecodeMessage(payload)
 		if err != nil {
-			return
+			return false
 		}
 		m, ok := c.answers(m)
 		if !ok {
-			return
+			return true
 		}
 		if m != nil && s.Send(m) != nil {
-			return
+			return false
 		}
 	}
 }
@@ -141,6 +162,14 @@ type process struct {
 	inR, outR, errR *io.PipeReader
 	inW, outW, errW *io.PipeWriter
 	ended           chan struct{}
+	once            sync.Once
+}
+
+func (p *process) end() {
+	p.once.Do(func() {
+		p.hangUp()
+		close(p.ended)
+	})
 }
 
 func (p *process) Stdin() io.WriteCloser { return p.inW }
@@ -153,13 +182,17 @@ func (p *process) Wait() (int, error) {
 	return 0, nil
 }
 
+func (p *process) Abandon() error {
+	p.end()
+	return nil
+}
+
 func (p *process) Close() error {
 	_ = p.inW.Close()
 	select {
 	case <-p.ended:
 	case <-time.After(200 * time.Millisecond):
-		p.hangUp()
-		<-p.ended
+		p.end()
 	}
 	return nil
 }
@@ -194,6 +227,10 @@ type play struct {
 	id          string
 	modules     []*task.Module // the toys, if there are none
 	near        *world         // the controller
+	reattach    time.Duration
+	detach      bool
+	attach      string
+	kill        chan struct{} // closed: all connections end, and there are no more
 }
 
 // outcome is what came of a run.
@@ -290,8 +327,17 @@ func (p play) options(t testing.TB, sink event.Sink) runner.Options {
 			if err := p.unreachable[h.Name]; err != nil {
 				return nil, err
 			}
-			return &fake{w: worlds[h.Name], answers: p.answers[h.Name], modules: p.modules}, nil
+			select {
+			case <-p.kill:
+				return nil, errors.New("no route")
+			default:
+			}
+			c := &fake{w: worlds[h.Name], answers: p.answers[h.Name], modules: p.modules, kill: p.kill}
+			c.wasCut.Store(p.detach)
+			t.Cleanup(c.wg.Wait) // before the folder of its world goes
+			return c, nil
 		},
+		Reattach: p.reattach, Detach: p.detach, Attach: p.attach,
 		Near: func(context.Context) (remote.Conn, remote.Options, error) {
 			if p.near == nil {
 				return nil, remote.Options{}, errors.New("no controller")

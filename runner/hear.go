@@ -17,7 +17,14 @@ import (
 func (h *hostRun) exchange(ctx context.Context, p *wire.Program) (*wire.Done, error) {
 	ctx, h.hangUp = context.WithCancel(ctx)
 	defer h.hangUp()
-	done, err := h.session.Run(ctx, remote.Work{Program: p, Secrets: h.secrets.All(), Blob: h.bound.Content, Each: h.hear, Interrupt: h.run.opts.Stop})
+	w := remote.Work{Program: p, Secrets: h.secrets.All(), Blob: h.bound.Content, Each: h.hear, Interrupt: h.run.opts.Stop}
+	if h.run.opts.Detach {
+		return h.launch(ctx, w)
+	}
+	done, err := h.session.Run(ctx, w)
+	for p.Guarded == nil && h.rejoin(ctx, err) {
+		done, err = h.session.Continue(ctx, w)
+	}
 	if h.violation != nil {
 		err = h.violation
 	}

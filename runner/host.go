@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"holdfast/inventory"
+	"holdfast/playbooks/lang"
 	"holdfast/runner/event"
 	"holdfast/runner/load"
 	"holdfast/runner/remote"
@@ -20,6 +21,7 @@ type hostRun struct {
 	host    *inventory.Host
 	bound   *load.Host
 	session *remote.Session
+	conn    remote.Conn
 	secrets *load.SecretTable
 	counts  event.Counts
 
@@ -47,6 +49,8 @@ type hostRun struct {
 	cut       error                           // the connection is gone; what is known came over another one
 	beside    struct{ up, down, trips int64 } // traffic of the connections of guards
 	at        remote.Endpoint
+	alone     bool        // the host goes on without us
+	entry     *lang.Entry // where the walk is
 }
 
 // Stats is what a connection may tell about its traffic.
@@ -58,14 +62,13 @@ type Stats interface {
 func (h *hostRun) work(ctx context.Context) {
 	began := time.Now()
 	f := &event.HostFinished{}
-	conn, err := h.run.opts.Connect(ctx, h.host)
+	var err error
+	h.conn, err = h.run.opts.Connect(ctx, h.host)
 	if err == nil {
-		err = h.talk(ctx, conn)
-		if s, ok := conn.(Stats); ok {
-			f.BytesUp, f.BytesDown, f.RoundTrips, _ = s.Traffic()
-			f.BytesUp, f.BytesDown, f.RoundTrips = f.BytesUp+h.beside.up, f.BytesDown+h.beside.down, f.RoundTrips+h.beside.trips
-		}
-		if cerr := conn.Close(); err == nil && cerr != nil {
+		err = h.talk(ctx)
+		h.spend(h.conn)
+		f.BytesUp, f.BytesDown, f.RoundTrips = h.beside.up, h.beside.down, h.beside.trips
+		if cerr := h.conn.Close(); err == nil && cerr != nil {
 			h.warn("cannot close the connection: "+cerr.Error(), "")
 		}
 	} else {
@@ -113,6 +116,8 @@ func (h *hostRun) outcome(ctx context.Context, err error) (event.HostStatus, int
 		return event.HostRolledBack, CodeRolledBack
 	case errors.Is(err, errInterrupted), err != nil && ctx.Err() != nil:
 		return event.HostInterrupted, CodeOK
+	case err == nil && !h.failed && h.alone:
+		return event.HostDetached, CodeOK
 	case err == nil && !h.failed:
 		return event.HostOK, CodeOK
 	case err == nil, errors.Is(err, errStop):
@@ -138,28 +143,27 @@ func (h *hostRun) warn(message, hint string) {
 }
 
 // talk opens the session and does the work of the run's mode.
-func (h *hostRun) talk(ctx context.Context, conn remote.Conn) (err error) {
+func (h *hostRun) talk(ctx context.Context) (err error) {
+	if h.run.opts.Mode == event.Attach {
+		return h.attach(ctx)
+	}
 	opts := h.run.opts.Session(h.host)
 	opts.Hello = h.run.hello()
 	opts.Pushed = func(p remote.Pushed) {
 		h.run.emit(h.host.Name, event.Event{HelperPushed: &event.HelperPushed{Bytes: p.Bytes, Platform: p.Platform, Path: p.Path, Duration: p.Took}})
 	}
-	session, err := remote.Open(ctx, conn, opts)
+	h.session, err = remote.Open(ctx, h.conn, opts)
 	if err != nil {
 		return err
 	}
-	h.session = session
 	defer func() {
 		// A helper that was lost has been reported already.
-		if cerr := session.Close(); cerr != nil && err == nil {
+		if cerr := h.session.Close(); cerr != nil && err == nil {
 			h.warn("the helper did not end well: "+Clean(cerr.Error()), "")
 		}
 	}()
-	w := session.Welcome
-	at := conn.Describe()
-	h.at = at
-	h.run.emit(h.host.Name, event.Event{HostConnected: &event.HostConnected{Address: at.Address, User: at.User,
-		Root: w.Facts.UID == 0, OS: Clean(w.Facts.OS.Name), Helper: Clean(w.Build), Duration: session.Duration}})
+	h.connected()
+	w := h.session.Welcome
 	if h.run.opts.Mode == event.Undo || h.run.opts.Mode == event.UndoPlan {
 		return h.undo(ctx)
 	}
@@ -174,6 +178,14 @@ func (h *hostRun) talk(ctx context.Context, conn remote.Conn) (err error) {
 	return h.play(ctx)
 }
 
+// connected tells where the session leads.
+func (h *hostRun) connected() {
+	w := h.session.Welcome
+	h.at = h.conn.Describe()
+	h.run.emit(h.host.Name, event.Event{HostConnected: &event.HostConnected{Address: h.at.Address, User: h.at.User,
+		Root: w.Facts.UID == 0, OS: Clean(w.Facts.OS.Name), Helper: Clean(w.Build), Duration: h.session.Duration}})
+}
+
 // undo takes a run back on this host.
 func (h *hostRun) undo(ctx context.Context) error {
 	want := h.run.opts.Undo
@@ -184,8 +196,12 @@ func (h *hostRun) undo(ctx context.Context) error {
 	}
 	ctx, h.hangUp = context.WithCancel(ctx)
 	defer h.hangUp()
-	done, err := h.session.Undo(ctx, &wire.Undo{Run: id, Only: want.Only, Plan: want.Plan, Force: want.Force},
-		remote.Work{Each: h.hear, Interrupt: h.run.opts.Stop, Blob: h.run.opts.Blobs.Get})
+	u := &wire.Undo{Run: id, Only: want.Only, Plan: want.Plan, Force: want.Force}
+	work := remote.Work{Each: h.hear, Interrupt: h.run.opts.Stop, Blob: h.run.opts.Blobs.Get}
+	done, err := h.session.Undo(ctx, u, work)
+	for h.rejoin(ctx, err) {
+		done, err = h.session.ContinueUndo(ctx, u, work)
+	}
 	if h.violation != nil {
 		return h.violation
 	}

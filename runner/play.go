@@ -32,7 +32,7 @@ func (h *hostRun) play(ctx context.Context) error {
 	if h.rollsBack(pb.Lang.OnFailure) {
 		return h.finishOrRollBack(ctx, err, h.bound.NewScope(facts))
 	}
-	verify := err == nil && !h.failed && h.run.opts.Mode == event.Apply && len(pb.Verify) > 0
+	verify := err == nil && !h.failed && h.run.opts.Mode == event.Apply && !h.run.opts.Detach && len(pb.Verify) > 0
 	// Queued handlers run even after a failure: the file that they belong to is there.
 	if ferr := h.send(ctx, &wire.Program{Flush: true, Final: !verify}); ferr != nil {
 		err = ferr
@@ -113,6 +113,7 @@ func (h *hostRun) nodes(ctx context.Context, list []*load.Node, sc *load.Scope, 
 }
 
 func (h *hostRun) node(ctx context.Context, v visit) error {
+	h.entry = v.node.Entry
 	if v.node.Each == nil {
 		return h.once(ctx, v)
 	}
@@ -151,6 +152,7 @@ func (h *hostRun) node(ctx context.Context, v visit) error {
 // once runs an entry for one turn of its loop, or for itself.
 func (h *hostRun) once(ctx context.Context, v visit) error {
 	n := v.node
+	h.entry = n.Entry
 	holds, unknown, err := n.When.Eval(ctx, v.sc.Vars())
 	if err == nil && unknown != nil {
 		if err := h.flush(ctx); err != nil {

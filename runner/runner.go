@@ -61,6 +61,13 @@ type Options struct {
 	Stop <-chan struct{}
 	// Undo says what to take back, in the modes of undo.
 	Undo UndoOptions
+	// Reattach is how long a run waits on its host for a connection that was lost, and
+	// how long this end tries to make it anew. 0: it ends there and then.
+	Reattach time.Duration
+	// Detach ships the whole program and leaves; the host goes on alone.
+	Detach bool
+	// Attach names the run to follow, in the mode of attach.
+	Attach string
 }
 
 // Path is a way into a host that a guard wants proved. An empty field is as the
@@ -107,7 +114,7 @@ func Run(ctx context.Context, opts Options) event.RunFinished {
 	if opts.Stop == nil {
 		opts.Stop = make(chan struct{})
 	}
-	r := &run{opts: opts, began: time.Now(), near: newNear(opts.Near)}
+	r := &run{opts: opts, token: rand.Text(), began: time.Now(), near: newNear(opts.Near)}
 	r.start()
 	hosts := r.jobs()
 	sem := semaphore.NewWeighted(int64(opts.Forks))
@@ -148,6 +155,7 @@ type run struct {
 	tally event.RunFinished
 	worst int
 	near  *near
+	token string // known to the hosts of this run and to nobody else
 	turns turns
 }
 
@@ -166,7 +174,7 @@ func (r *run) stopped() bool {
 }
 
 func (r *run) start() {
-	s := &event.RunStarted{Protocol: event.Protocol, Run: r.opts.ID, Mode: r.opts.Mode, UndoOf: r.opts.Undo.Run}
+	s := &event.RunStarted{Protocol: event.Protocol, Run: r.opts.ID, Mode: r.opts.Mode, UndoOf: r.opts.Undo.Run, AttachTo: r.opts.Attach}
 	for _, h := range r.opts.Hosts {
 		s.Hosts = append(s.Hosts, h.Name)
 	}
@@ -216,6 +224,8 @@ func (r *run) count(f *event.HostFinished, code int) {
 		t.OK++
 	case event.HostUnreachable:
 		t.Unreachable++
+	case event.HostDetached:
+		t.Detached++
 	case event.HostInterrupted:
 		t.Interrupted = true
 	default:
@@ -248,7 +258,7 @@ func (r *run) finish(ctx context.Context) event.RunFinished {
 
 // hello says what run this is to a helper.
 func (r *run) hello() wire.Hello {
-	h := wire.Hello{Run: r.opts.ID, Mode: wireMode(r.opts.Mode), Controller: r.opts.Controller, User: r.opts.User, Command: r.opts.Command}
+	h := wire.Hello{Reattach: r.opts.Reattach, Detach: r.opts.Detach, Token: r.token, Run: r.opts.ID, Mode: wireMode(r.opts.Mode), Controller: r.opts.Controller, User: r.opts.User, Command: r.opts.Command}
 	if pb := r.opts.Playbook; pb != nil {
 		h.Playbook, h.Version = pb.Lang.Name, pb.Lang.Version
 	}

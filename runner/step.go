@@ -255,6 +255,9 @@ func (h *hostRun) send(ctx context.Context, p *wire.Program) error {
 	h.program++
 	p.ID, p.Steps, p.Handlers, p.Queue, p.Drop = h.program, h.batch, h.handlers, h.queue, h.drop
 	h.batch, h.handlers, h.queue, h.drop, h.size = nil, nil, nil, nil, 0
+	if err := h.detachable(p); err != nil {
+		return err
+	}
 	g := h.guardOf(p)
 	if h.failed && p.Outcome == "" {
 		p.Outcome = "failed"

@@ -22,9 +22,14 @@ asks. Every change is written to a journal on the host before it is made, so tha
 'holdfast undo' can take the run back.
 
 The first interrupt lets each host finish its current step; the second one stops
-at once. Handlers that were notified and did not run are run by the next apply.`,
+at once. Handlers that were notified and did not run are run by the next apply.
+
+A connection that is lost is made anew and the run goes on where it was; until then
+the host waits between two tasks. With --detach hosts get the whole run and finish it
+alone: 'holdfast runs attach' shows how it goes, 'holdfast runs abort' ends it.`,
 		Example: `  holdfast apply baseline -i inventory.yml
   holdfast apply baseline -l canary --yes
+  holdfast apply nightly --detach --yes
   holdfast apply ./site.yml -i web1,web2 -p ssh_port=222 --output json > run.jsonl`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -42,6 +47,7 @@ at once. Handlers that were notified and did not run are run by the next apply.`
 		},
 	}
 	o.flags(cmd)
+	o.outliving(cmd)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not show the plan first and do not ask")
 	return cmd
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +33,9 @@ type playOptions struct {
 	tags   []string
 	forks  int
 	noRoot bool
+
+	reattach time.Duration
+	detach   bool
 }
 
 func newPlayOptions(env *Env) *playOptions { return &playOptions{env: env, fleet: env.fleet()} }
@@ -45,6 +49,12 @@ func (o *playOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().IntVarP(&o.forks, "forks", "f", runner.DefaultForks, "hosts to work on at a time")
 	cmd.Flags().BoolVar(&o.noRoot, "no-root", false, "stay the account that logs in instead of becoming root")
 	cmd.ValidArgsFunction = o.env.completePlaybooks
+}
+
+// outliving adds the flags of what may outlive its connection.
+func (o *playOptions) outliving(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&o.reattach, "reattach", 5*time.Minute, "how long a host waits between two tasks for a connection that was lost; 0 ends the run there")
+	cmd.Flags().BoolVar(&o.detach, "detach", false, "ship the whole run and leave: hosts finish it alone")
 }
 
 // completePlaybooks offers the names of playbooks.
@@ -179,6 +189,7 @@ func (o *playOptions) engine(ctx context.Context, opts runner.Options) (event.Ru
 	opts.Near = func(context.Context) (remote.Conn, remote.Options, error) {
 		return local.New("controller", 0), remote.Options{Binaries: bins}, nil
 	}
+	opts.Reattach, opts.Detach = o.reattach, o.detach
 	opts.Sink, opts.Forks, opts.Diff, opts.Stop = r, o.forks, o.output.diff, o.env.stop
 	opts.User, opts.Controller = o.env.whoami()
 	opts.Command = "holdfast " + strings.Join(o.env.Args[:min(2, len(o.env.Args))], " ") // not the params: they may be telling

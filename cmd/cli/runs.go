@@ -19,12 +19,13 @@ func newRunsCmd(env *Env) *cobra.Command {
 		Short: "Look at the runs that hosts remember",
 		Long: `Each host remembers its last runs with all that is needed to take them back: 20
 runs, 30 days or 500 MB, whichever is less. These commands ask the hosts. They
-take no lock and change nothing, so they also work while a run goes on.`,
-		Example: "  holdfast runs list -i inventory.yml\n  holdfast runs show last -l web1",
+take no lock and change nothing, so they also work while a run goes on; attach and
+abort are for a run that goes on.`,
+		Example: "  holdfast runs list -i inventory.yml\n  holdfast runs show last -l web1\n  holdfast runs attach 20261121-0830\n  holdfast runs abort 20261121-0830",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newRunsListCmd(env), newRunsShowCmd(env))
+	cmd.AddCommand(newRunsListCmd(env), newRunsShowCmd(env), newRunsAttachCmd(env), newRunsAbortCmd(env))
 	return cmd
 }
 

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"holdfast/runner"
@@ -38,6 +40,7 @@ its own and can be undone.`,
 	}
 	o.fleet.flags(cmd)
 	o.output.flags(cmd)
+	cmd.Flags().DurationVar(&o.reattach, "reattach", 5*time.Minute, "how long to try to make a connection anew that was lost; the host finishes the undo meanwhile")
 	cmd.Flags().IntVarP(&o.forks, "forks", "f", runner.DefaultForks, "hosts to work on at a time")
 	cmd.Flags().BoolVar(&o.noRoot, "no-root", false, "stay the account that logs in instead of becoming root")
 	cmd.Flags().StringArrayVar(&u.Only, "only", nil, "take back only this resource, such as /etc/motd")

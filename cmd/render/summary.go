@@ -92,6 +92,11 @@ func (v *textView) result(f *event.RunFinished) string {
 	if f.OK != f.Hosts {
 		hosts[0] = fmt.Sprintf("%d of %s ok", f.OK, plural(f.Hosts, "host"))
 	}
+	if f.Detached > 0 && f.OK == 0 {
+		hosts[0] = plural(f.Detached, "host") + " going on alone"
+	} else if f.Detached > 0 {
+		hosts = append(hosts, plural(f.Detached, "host")+" going on alone")
+	}
 	for _, t := range []tally{{label: "failed", n: f.Failed}, {label: "unreachable", n: f.Unreachable}} {
 		if t.n > 0 {
 			hosts = append(hosts, fmt.Sprintf("%d %s", t.n, t.label))
@@ -149,6 +154,8 @@ func (v *textView) next(f *event.RunFinished) string {
 	switch {
 	case f.Code == 8:
 		return "look at these hosts now: " + strings.Join(v.with(event.HostBroken), ", ")
+	case f.Detached > 0:
+		return "holdfast runs attach " + v.run.Run + ", on the same hosts, shows how it goes"
 	case v.run.Mode == event.Apply && f.Interrupted:
 		return "run the same command again: what was done stays done, and pending handlers run then"
 	case acts && f.Interrupted:
@@ -205,7 +212,7 @@ func groups(done []*hostView) []*group {
 }
 
 func severity(s event.HostStatus) int {
-	return slices.Index([]event.HostStatus{event.HostOK, event.HostNotStarted, event.HostInterrupted,
+	return slices.Index([]event.HostStatus{event.HostOK, event.HostDetached, event.HostNotStarted, event.HostInterrupted,
 		event.HostRolledBack, event.HostUnreachable, event.HostFailed, event.HostBroken}, s)
 }
 

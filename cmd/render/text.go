@@ -169,6 +169,9 @@ func (v *textView) start(s *event.RunStarted) {
 	if s.Origin != "" {
 		what = append(what, "("+s.Origin+")")
 	}
+	if s.AttachTo != "" {
+		what = append(what, "to run "+s.AttachTo)
+	}
 	if s.UndoOf != "" {
 		what = append(what, "of run "+s.UndoOf)
 	}

@@ -159,6 +159,8 @@ func hostOutcome(s event.HostStatus) (string, style) {
 		return "interrupted", doubt
 	case event.HostNotStarted:
 		return "not started", dim
+	case event.HostDetached:
+		return "goes on alone", good
 	}
 	return string(s), doubt
 }

@@ -57,6 +57,8 @@ const (
 	Undo   Mode = "undo"
 	// UndoPlan says what an undo would do: Undone events tell of what would be undone.
 	UndoPlan Mode = "undo-plan"
+	// Attach follows a run that goes on without the controller that began it.
+	Attach Mode = "attach"
 )
 
 // RunStarted opens the stream.
@@ -70,6 +72,7 @@ type RunStarted struct {
 	Hosts    []string `json:"hosts"`
 	Tasks    int      `json:"tasks"` // entries in the playbook, for progress
 	UndoOf   string   `json:"undo_of,omitempty"`
+	AttachTo string   `json:"attach_to,omitempty"` // the run that is followed
 }
 
 // HostConnected says that a helper answered.
@@ -220,6 +223,7 @@ const (
 	HostBroken      HostStatus = "rollback-failed" // look at it now
 	HostInterrupted HostStatus = "interrupted"
 	HostNotStarted  HostStatus = "not-started"
+	HostDetached    HostStatus = "detached" // it goes on alone
 )
 
 // HostFinished is the outcome of a host.
@@ -241,7 +245,8 @@ type RunFinished struct {
 	OK          int           `json:"ok"`
 	Failed      int           `json:"failed"`
 	Unreachable int           `json:"unreachable"`
-	Changed     int           `json:"changed"` // hosts with a change
+	Changed     int           `json:"changed"`            // hosts with a change
+	Detached    int           `json:"detached,omitempty"` // hosts that go on alone
 	Interrupted bool          `json:"interrupted,omitempty"`
 }
 

@@ -20,6 +20,8 @@ type mailbox struct {
 	parts   map[string][]byte
 	whole   map[string][]byte
 	refused map[string]string
+	wanted  string // what a step waits for
+	keep    bool   // content is handed out more than once
 	gone    bool
 	news    chan struct{} // closed and replaced whenever something came
 }
@@ -68,14 +70,40 @@ func (m *mailbox) close() {
 	m.tell()
 }
 
+// again forgets what came in pieces over a connection that is gone, and returns what
+// has to be asked for once more.
+func (m *mailbox) again() (wanted string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.parts)
+	return m.wanted
+}
+
+// keepAll is for a run whose controller sends everything at the beginning.
+func (m *mailbox) keepAll() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.keep = true
+}
+
+func (m *mailbox) served() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wanted = ""
+}
+
 // get returns content, asking for it first if it is not there. It is handed out
 // once, so that memory does not grow with the run.
 func (m *mailbox) get(ctx context.Context, digest string, ask func() error) ([]byte, error) {
 	asked := false
+	defer m.served()
 	for {
 		m.mu.Lock()
 		content, ok := m.whole[digest]
-		delete(m.whole, digest)
+		if !m.keep {
+			delete(m.whole, digest)
+		}
+		m.wanted = digest
 		why, no := m.refused[digest]
 		gone, news := m.gone, m.news
 		m.mu.Unlock()

@@ -4,6 +4,7 @@
 package helper
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -11,12 +12,15 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"holdfast/playbooks/source"
 	"holdfast/runner/host"
@@ -49,34 +53,29 @@ func Serve(ctx context.Context, opts Options) error {
 	defer machine.Close() //nolint:errcheck // nothing more is asked of the managers
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	l := newLink(opts.Out)
 	s := &server{
-		opts: opts, stream: wire.NewStream(opts.In, opts.Out), machine: machine, modules: map[string]*task.Module{},
+		opts: opts, link: l, stream: wire.NewStream(opts.In, l), machine: machine, modules: map[string]*task.Module{},
 		work: make(chan job, 4), stop: make(chan struct{}), cancelNow: cancel, blobs: newMailbox(), defs: map[string]handlerDef{},
 	}
 	defer s.steady()()
 	for _, m := range opts.Modules {
 		s.modules[m.Name] = m
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.read()
-	}()
+	// The reader may be blocked on an input that stays open; the process ends with its
+	// caller and takes the reader along.
+	go s.read(0, s.stream)
 	err = s.talk(ctx)
 	s.release()
-	if err != nil || s.hello != nil && s.hello.Guard != nil {
-		// The reader may be blocked on an input that stays open; the process ends
-		// with its caller and takes the reader along.
-		return err
-	}
-	<-done
-	return nil
+	l.finish()
+	return err
 }
 
 // server is the state of one talk.
 type server struct {
 	opts    Options
-	stream  *wire.Stream
+	link    *link
+	stream  *wire.Stream // for saying; what is heard has a stream for each connection
 	machine *host.Machine
 	modules map[string]*task.Module
 	blobs   *mailbox
@@ -101,12 +100,23 @@ type server struct {
 	stop      chan struct{} // closed: stop after the current atomic step
 	cancelNow context.CancelFunc
 	redactor  secret.Redactor // knows every secret that came
-	mu        sync.Mutex
-	secrets   map[int]secret.Text // came before the next message
+
+	door     net.Listener // where a controller that was lost comes back in
+	leaving  atomic.Bool  // the controller said that it goes
+	final    atomic.Bool  // the last program came
+	busy     atomic.Bool  // a message is being worked on
+	holding  atomic.Bool  // between two tasks, for a controller that was lost
+	guarding atomic.Bool  // the program is guarded
+
+	mu      sync.Mutex
+	secrets map[int]secret.Text // came before the next message
+	closed  bool                // no more work is taken in
+	current *wire.Program       // the last one that came, without arguments
+	undoing bool
 }
 
 // modes are what a talk may be for.
-var modes = []string{"plan", "apply", "verify", "undo", "facts", "guard", modeAsk}
+var modes = []string{"plan", "apply", "verify", "undo", "facts", "guard", modeAsk, modeAttach}
 
 // job is a message that starts work, with the secrets that came along.
 type job struct {
@@ -114,14 +124,12 @@ type job struct {
 	secrets map[int]secret.Text
 }
 
-// read takes frames in until the input ends.
-func (s *server) read() {
-	defer close(s.work)
-	defer s.blobs.close()
-	defer s.stopSoon()
+// read takes frames in from one connection until it ends.
+func (s *server) read(gen int, stream *wire.Stream) {
+	defer s.parted(gen)
 	for {
-		kind, payload, err := s.stream.ReadFrame()
-		if err != nil {
+		kind, payload, err := stream.ReadFrame()
+		if err != nil || !s.link.present(gen) {
 			return
 		}
 		switch kind {
@@ -132,14 +140,21 @@ func (s *server) read() {
 		case wire.JSON:
 			err = s.takeMessage(payload)
 		}
+		if errors.Is(err, errPassedOn) {
+			return
+		}
 		if err != nil {
 			_ = s.stream.Send(&wire.Message{Refused: &wire.Refused{Error: err.Error()}})
+			s.leaving.Store(true)
 			return
 		}
 	}
 }
 
-func (s *server) stopSoon() { s.stopOnce.Do(func() { close(s.stop) }) }
+func (s *server) stopSoon() {
+	s.stopOnce.Do(func() { close(s.stop) })
+	s.link.wake()
+}
 
 func (s *server) stopping() bool {
 	select {
@@ -150,8 +165,14 @@ func (s *server) stopping() bool {
 	}
 }
 
-// ended reports whether there is no more work to begin.
-func (s *server) ended(ctx context.Context) bool { return s.stopping() || ctx.Err() != nil }
+// ended reports whether there is no more work to begin. A run that lost its controller
+// waits here, between two tasks, until that comes back or has been gone for too long.
+func (s *server) ended(ctx context.Context) bool {
+	s.holding.Store(true)
+	s.link.hold(s.stopping)
+	s.holding.Store(false)
+	return s.stopping() || ctx.Err() != nil
+}
 
 func (s *server) takeSecrets(payload []byte) error {
 	var plain map[string]string
@@ -199,18 +220,33 @@ func (s *server) takeMessage(payload []byte) error {
 	case m.NoBlob != nil:
 		s.blobs.refuse(m.NoBlob.Digest, m.NoBlob.Error)
 	case m.Unsupported != nil:
+	case m.Leave != nil:
+		s.leaving.Store(true)
+	case m.Hello != nil && m.Hello.Mode == modeAttach && s.front(payload):
+		return errPassedOn
 	default:
-		s.mu.Lock()
-		secrets := s.secrets
-		s.secrets = nil
-		s.mu.Unlock()
-		select {
-		case s.work <- job{m, secrets}:
-		default:
-			return wire.Violationf("too much was asked for at a time")
-		}
+		return s.takeJob(m)
 	}
 	return nil
+}
+
+// errPassedOn ends the reading of a talk that another process led.
+var errPassedOn = errors.New("passed on")
+
+func (s *server) takeJob(m *wire.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	secrets := s.secrets
+	s.secrets = nil
+	select {
+	case s.work <- job{m, secrets}:
+		return nil
+	default:
+		return wire.Violationf("too much was asked for at a time")
+	}
 }
 
 // talk answers messages in order.
@@ -226,26 +262,42 @@ func (s *server) talk(ctx context.Context) error {
 		return err
 	}
 	for j := range s.work {
-		var err error
-		switch {
-		case j.message.Ask != nil && s.hello.Mode == modeAsk:
-			err = s.ask(ctx, j.message.Ask)
-		case s.hello.Mode == modeAsk:
-			err = s.refuse("a talk that asks can do nothing else")
-		case j.message.Program != nil:
-			err = s.program(ctx, j.message.Program, j.secrets)
-		case j.message.Guard != nil:
-			err = s.guard(ctx, j.message.Guard)
-		case j.message.Undo != nil:
-			err = s.undo(ctx, j.message.Undo)
-		default:
-			err = s.refuse("a message that does not belong here")
-		}
+		s.busy.Store(true)
+		err := s.do(ctx, j)
+		s.busy.Store(false)
 		if err != nil {
 			return err
 		}
+		if there, _ := s.link.attended(); !there && (s.final.Load() || s.hello.Detach) {
+			s.linger()
+		}
 	}
 	return nil
+}
+
+// do answers one message.
+func (s *server) do(ctx context.Context, j job) (err error) {
+	switch {
+	case j.message.Ask != nil && s.hello.Mode == modeAsk:
+		return s.ask(ctx, j.message.Ask)
+	case s.hello.Mode == modeAsk, s.hello.Mode == modeAttach:
+		return s.refuse("a talk that asks can do nothing else")
+	case j.message.Program != nil:
+		p := j.message.Program
+		s.link.heard()
+		s.noteWork(p, false)
+		s.guarding.Store(p.Guarded != nil)
+		s.final.Store(p.Final)
+		return s.program(ctx, p, j.secrets)
+	case j.message.Guard != nil:
+		return s.guard(ctx, j.message.Guard)
+	case j.message.Undo != nil:
+		s.link.heard()
+		s.noteWork(nil, true)
+		s.final.Store(true)
+		return s.undo(ctx, j.message.Undo)
+	}
+	return s.refuse("a message that does not belong here")
 }
 
 func (s *server) refuse(message string) error {
@@ -293,28 +345,24 @@ func (s *server) welcome(ctx context.Context, h *wire.Hello) error {
 	if h.Mode == "plan" {
 		s.overlay = host.NewOverlay(s.machine.Reader())
 	}
-	return s.stream.Send(&wire.Message{Welcome: w})
+	if err := s.stream.Send(&wire.Message{Welcome: w}); err != nil {
+		return err
+	}
+	return s.outlive(ctx)
 }
 
 // openStore opens the host's memory. Only a run that changes something makes one; to
 // take back what was never done needs none.
 func (s *server) openStore() error {
-	dir := s.opts.StateDir
-	if dir == "" {
-		dir = journal.DefaultDir
-		if os.Geteuid() != 0 {
-			home, err := os.UserHomeDir()
-			if err != nil {
-				return fmt.Errorf("cannot find a place for the journal: %w", err)
-			}
-			dir = filepath.Join(home, ".local/state/holdfast")
-		}
+	dir, err := s.stateDir()
+	if err != nil {
+		return err
 	}
 	if _, err := os.Stat(dir); s.hello.Mode != "apply" && errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	open := journal.Open
-	if s.hello.Mode == modeAsk {
+	if s.hello.Mode == modeAsk || s.hello.Mode == modeAttach {
 		open = journal.Look
 	}
 	store, err := open(dir)
@@ -322,13 +370,36 @@ func (s *server) openStore() error {
 	return err
 }
 
+// stateDir is where the host's memory is for the account that we are.
+func (s *server) stateDir() (string, error) {
+	if s.opts.StateDir != "" {
+		return s.opts.StateDir, nil
+	}
+	if os.Geteuid() == 0 {
+		return journal.DefaultDir, nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("cannot find a place for the journal: %w", err)
+	}
+	return filepath.Join(home, ".local/state/holdfast"), nil
+}
+
+// lockWait is how long a run that was told to give way has to do so.
+const lockWait = 10 * time.Second
+
 func (s *server) takeLock() error {
-	lock, err := s.store.Lock(journal.Holder{Run: s.hello.Run, Controller: s.hello.Controller, User: s.hello.User,
-		Command: s.hello.Command, Since: now()})
+	holder := journal.Holder{Run: s.hello.Run, Controller: s.hello.Controller, User: s.hello.User, Command: s.hello.Command, Since: now()}
+	lock, err := s.store.Lock(holder)
 	var locked *journal.Locked
+	if errors.As(err, &locked) && s.displace() {
+		for by := time.Now().Add(lockWait); errors.As(err, &locked) && time.Now().Before(by); time.Sleep(20 * time.Millisecond) {
+			lock, err = s.store.Lock(holder)
+		}
+	}
 	if errors.As(err, &locked) {
 		if err := s.stream.Send(&wire.Message{Refused: &wire.Refused{Error: err.Error(), Locked: true,
-			Hint: "wait for it, or end it; the lock goes when its process goes"}}); err != nil {
+			Hint: "wait for it, or end it with 'holdfast runs abort " + cmp.Or(locked.Holder.Run, "RUN") + "'; the lock goes when its process goes"}}); err != nil {
 			return err
 		}
 		return err
@@ -361,6 +432,8 @@ func (s *server) recall(ctx context.Context, w *wire.Welcome) error {
 		if err := errors.Join(s.catchUp(ctx), s.sweep()); err != nil {
 			w.Warnings = append(w.Warnings, wire.Warning{Message: err.Error(), Hint: "the rest of the host's memory is well, and the run goes on"})
 		}
+	case modeAttach:
+		w.Runs, err = s.runs()
 	case "undo":
 		// A host whose disk is full must be able to go back all the same.
 		_ = s.catchUp(ctx)
@@ -378,6 +451,7 @@ func (s *server) release() {
 		_ = s.journal.Close(status)
 		s.journal = nil
 	}
+	s.shut()
 	if s.lock != nil {
 		_ = s.lock.Release()
 		s.lock = nil

@@ -72,7 +72,7 @@ func (c *Conn) Start(ctx context.Context, command string) (remote.Process, error
 		return nil, fmt.Errorf("cannot start a program: %w", err)
 	}
 	c.procs[p] = struct{}{}
-	c.wg.Go(p.reap)
+	go p.reap() // Close waits for it; one that was abandoned ends when its program does
 	c.wg.Go(func() {
 		select {
 		case <-ctx.Done():

@@ -71,6 +71,16 @@ func (p *process) Close() error {
 	return nil
 }
 
+// Abandon lets go of the pipes.
+func (p *process) Abandon() error {
+	p.closing.Do(func() {
+		defer close(p.closed)
+		_, _, _ = p.stdin.Close(), p.stdout.Close(), p.stderr.Close()
+		p.conn.forget(p)
+	})
+	return nil
+}
+
 func (p *process) descend() {
 	_ = p.stdin.Close()
 	// What nobody reads any more would keep the program from ending.

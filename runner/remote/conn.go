@@ -32,6 +32,9 @@ type Process interface {
 	// when it ended without one (a lost connection, a signal).
 	Wait() (status int, err error)
 	Close() error
+	// Abandon is Close for a program that shall go on alone: it lets go of the
+	// streams, sends no signal and does not wait.
+	Abandon() error
 }
 
 // Endpoint says where a connection leads.

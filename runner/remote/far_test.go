@@ -78,6 +78,8 @@ func (p *pipeProcess) hangUp() {
 	_, _, _ = p.outW.Close(), p.errW.Close(), p.inR.Close()
 }
 
+func (p *pipeProcess) Abandon() error { return p.Close() }
+
 func (p *pipeProcess) Close() error {
 	_ = p.inW.Close()
 	if p.deaf {

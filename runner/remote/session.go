@@ -45,6 +45,11 @@ type Session struct {
 	known  known
 	frames chan frame
 	closed chan struct{}
+	watch  *watch // of the program that runs
+	seen   int    // frames since the welcome
+	down   bool   // the connection is gone
+
+	launched bool // the far end goes on alone
 }
 
 type frame struct {
@@ -138,6 +143,9 @@ func (s *Session) welcome(ctx context.Context) error {
 		return fmt.Errorf("the helper (build %s) speaks protocol %d to %d, this program %d to %d", clean(w.Build), w.Min, w.Max, wire.MinProtocol, wire.MaxProtocol)
 	}
 	s.known = newKnown(w.Pending)
+	if w.Attached != nil && w.Attached.Program != nil {
+		s.known.learn(w.Attached.Program.Handlers)
+	}
 	scrubWelcome(w)
 	s.Welcome = w
 	return nil
@@ -149,6 +157,7 @@ func (s *Session) send(m *wire.Message) error {
 	if err == nil || errors.Is(err, wire.ErrTooLarge) {
 		return err
 	}
+	s.down = true
 	return &Lost{fmt.Errorf("%w%s", err, s.boot.said())}
 }
 
@@ -175,6 +184,9 @@ func (s *Session) decode(f frame, ok bool) (*wire.Message, error) {
 	if !ok || f.err != nil {
 		return nil, s.broken(f.err)
 	}
+	if s.Welcome != nil {
+		s.seen++
+	}
 	if f.kind != wire.JSON {
 		return nil, wire.Violationf("an unexpected frame of kind %q", byte(f.kind))
 	}
@@ -194,6 +206,7 @@ func (s *Session) broken(err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		err = errors.New("the helper ended")
 	}
+	s.down = true
 	s.boot.stderr.ended(lastWords)
 	return &Lost{fmt.Errorf("%w%s", err, s.boot.said())}
 }
@@ -209,7 +222,12 @@ type Work struct {
 	// Interrupt cancels the program after its current atomic step when it is
 	// closed; the context cancels at once.
 	Interrupt <-chan struct{}
+	// Quit ends the hearing, and nothing else, when it is closed; the error is [ErrQuit].
+	Quit <-chan struct{}
 }
+
+// ErrQuit says that somebody heard enough.
+var ErrQuit = errors.New("heard enough")
 
 // Run ships a program and returns when the helper is done with it.
 func (s *Session) Run(ctx context.Context, w Work) (*wire.Done, error) {
@@ -226,7 +244,8 @@ func (s *Session) Run(ctx context.Context, w Work) (*wire.Done, error) {
 		return nil, err
 	}
 	s.known.learn(w.Program.Handlers)
-	return s.await(ctx, w, newWatch(w.Program, &s.known, s.opts.Grace))
+	s.watch = newWatch(w.Program, &s.known, s.opts.Grace)
+	return s.await(ctx, w, s.watch)
 }
 
 // Undo asks the helper to take back a run and returns when it is done.
@@ -235,7 +254,8 @@ func (s *Session) Undo(ctx context.Context, u *wire.Undo, w Work) (*wire.Done, e
 	if err := s.send(&wire.Message{Undo: u}); err != nil {
 		return nil, err
 	}
-	return s.await(ctx, w, &watch{limit: undoLimit, undo: true})
+	s.watch = &watch{limit: undoLimit, undo: true}
+	return s.await(ctx, w, s.watch)
 }
 
 // Guard asks about the host's guard, or decides it. An answer may take as long as
@@ -291,6 +311,8 @@ func (s *Session) await(ctx context.Context, w Work, watch *watch) (*wire.Done, 
 		var m *wire.Message
 		var err error
 		select {
+		case <-w.Quit:
+			err = ErrQuit
 		case <-interrupt:
 			interrupt = nil
 			err = s.cancel(false)
@@ -300,6 +322,7 @@ func (s *Session) await(ctx context.Context, w Work, watch *watch) (*wire.Done, 
 			timer.Reset(cancelGrace)
 			err = s.cancel(true)
 		case <-timer.C:
+			s.down = true
 			err = &Lost{errSilent}
 		case f, ok := <-s.frames:
 			m, err = s.decode(f, ok)
@@ -378,7 +401,14 @@ func (s *Session) Close() error {
 		return nil
 	default:
 	}
+	if !s.down && s.opts.Hello.Reattach > 0 && !s.opts.Hello.Detach {
+		// The end of the input is meant; without this the host would wait for us.
+		_ = s.stream.Send(&wire.Message{Leave: &wire.Leave{}})
+	}
 	close(s.closed)
+	if s.launched {
+		return s.boot.proc.Abandon()
+	}
 	err := s.boot.proc.Close()
 	if !s.quiet(lastWords) {
 		err = errors.Join(err, s.conn.Close())

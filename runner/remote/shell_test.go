@@ -128,6 +128,8 @@ func (p *process) Wait() (int, error) {
 	return p.cmd.ProcessState.ExitCode(), nil
 }
 
+func (p *process) Abandon() error { return p.Close() }
+
 func (p *process) Close() error {
 	p.closing.Do(func() {
 		_ = p.in.Close()

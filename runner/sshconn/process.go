@@ -173,6 +173,16 @@ func (p *process) Close() error {
 	return nil
 }
 
+// Abandon closes the channel; an SSH server leaves a program alone that has no terminal.
+func (p *process) Abandon() error {
+	p.closing.Do(func() {
+		defer close(p.closed)
+		_ = p.ch.Close() // the server answers when the program has ended
+		p.conn.forget(p)
+	})
+	return nil
+}
+
 func (p *process) descend() {
 	// What nobody reads any more would keep the program from ending.
 	p.conn.wg.Go(func() { _, _ = io.Copy(io.Discard, p.out) })

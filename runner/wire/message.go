@@ -26,6 +26,7 @@ type Message struct {
 	Answer      *Answer      `json:"answer,omitempty"`      // far, answers Ask
 	Refused     *Refused     `json:"refused,omitempty"`     // far, instead of Welcome, Done or Answer
 	Unsupported *Unsupported `json:"unsupported,omitempty"` // either
+	Leave       *Leave       `json:"leave,omitempty"`       // near, last
 	Guard       *Guard       `json:"guard,omitempty"`       // near
 	GuardState  *GuardState  `json:"guard_state,omitempty"` // far, answers Guard
 }
@@ -46,22 +47,64 @@ type Hello struct {
 	// Guard is the one question of a talk about the guard: the welcome answers it, and
 	// the helper ends.
 	Guard *Guard `json:"guard,omitempty"`
+	// Reattach is how long the run waits on the host for a controller that it lost; 0
+	// ends it after its current step. A detached run needs none: it goes on alone.
+	Reattach time.Duration `json:"reattach,omitempty"`
+	Detach   bool          `json:"detach,omitempty"`
+	// Token is the controller's own: who knows it may take its place at any time.
+	Token  string  `json:"token,omitempty"`
+	Attach *Attach `json:"attach,omitempty"` // in mode attach
 }
+
+// Attach asks to talk to the run that works on the host.
+type Attach struct {
+	Run  string `json:"run"`            // "" for whichever it is
+	Seen int    `json:"seen,omitempty"` // frames that came before; the host goes on after them
+	// Action is attach, abort (stop after the current atomic step), kill (stop now), or
+	// yield (stop, but only if no controller is there and nothing is being done).
+	Action string `json:"action"`
+}
+
+// The actions of [Attach].
+const (
+	AttachFollow = "attach"
+	AttachAbort  = "abort"
+	AttachKill   = "kill"
+	AttachYield  = "yield"
+)
+
+// Attached says what the run that was attached to is at.
+type Attached struct {
+	Run        string `json:"run"`
+	Controller string `json:"controller,omitempty"`
+	User       string `json:"user,omitempty"`
+	Playbook   string `json:"playbook,omitempty"`
+	Version    string `json:"version,omitempty"`
+	// From is how many frames the host forgot: they were said before the program below.
+	From int `json:"from,omitempty"`
+	// Program is the last program that arrived, without arguments; nil when none did.
+	Program *Program `json:"program,omitempty"`
+	Undo    bool     `json:"undo,omitempty"` // a run is being taken back
+}
+
+// Leave says that the end of the input will be meant: it is no lost connection.
+type Leave struct{}
 
 // Welcome answers Hello.
 type Welcome struct {
-	Min      int         `json:"min"`
-	Max      int         `json:"max"`
-	Build    string      `json:"build"`
-	Platform string      `json:"platform"` // linux/amd64
-	Facts    *task.Facts `json:"facts"`
-	Fence    uint64      `json:"fence,omitempty"`
+	Min        int         `json:"min"`
+	Max        int         `json:"max"`
+	Build      string      `json:"build"`
+	Platform   string      `json:"platform"` // linux/amd64
+	Facts      *task.Facts `json:"facts"`
+	Fence      uint64      `json:"fence,omitempty"`
 	GuardState *GuardState `json:"guard_state,omitempty"` // answers Hello.Guard
 	// Pending are the handlers that an earlier run left to do.
 	Pending []PendingHandler `json:"pending,omitempty"`
 	// Warnings tell what the helper did before it was ready.
 	Warnings []Warning `json:"warnings,omitempty"`
-	Runs     []Run     `json:"runs,omitempty"` // in mode undo: the runs that can be taken back, newest first
+	Attached *Attached `json:"attached,omitempty"` // in mode attach; nil when no run works here
+	Runs     []Run     `json:"runs,omitempty"`     // in modes undo and attach: the runs that can be taken back, newest first
 }
 
 // PendingHandler is a handler that an earlier run notified and did not run.

@@ -73,7 +73,28 @@ func (h *Hello) ensureValid() error {
 			return err
 		}
 	}
-	return names(h.Run, h.Mode, h.Build, h.Playbook, h.Version, h.Controller, h.User, h.Command)
+	if h.Reattach < 0 || h.Reattach > maxTimeout {
+		return fmt.Errorf("the time to wait for a controller is out of range")
+	}
+	if a := h.Attach; a != nil {
+		if a.Seen < 0 {
+			return fmt.Errorf("a negative count of frames")
+		}
+		if err := names(a.Run, a.Action); err != nil {
+			return err
+		}
+	}
+	return names(h.Run, h.Mode, h.Build, h.Playbook, h.Version, h.Controller, h.User, h.Command, h.Token)
+}
+
+func (a *Attached) ensureValid() error {
+	if a.From < 0 {
+		return fmt.Errorf("a negative count of frames")
+	}
+	if err := names(a.Run, a.Controller, a.User, a.Playbook, a.Version); err != nil || a.Program == nil {
+		return err
+	}
+	return a.Program.ensureValid()
 }
 
 func (w *Welcome) ensureValid() error {
@@ -88,6 +109,11 @@ func (w *Welcome) ensureValid() error {
 	}
 	if w.GuardState != nil {
 		if err := w.GuardState.ensureValid(); err != nil {
+			return err
+		}
+	}
+	if w.Attached != nil {
+		if err := w.Attached.ensureValid(); err != nil {
 			return err
 		}
 	}

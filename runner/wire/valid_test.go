@@ -19,9 +19,12 @@ func sample() []*wire.Message {
 	later := step
 	later.N = 7
 	return []*wire.Message{
-		{Hello: &wire.Hello{Min: 1, Max: 1, Build: "b", Run: "r1", Mode: "apply", Playbook: "p", Version: "1.0.0", Controller: "c", User: "u", Command: "x"}},
+		{Hello: &wire.Hello{Min: 1, Max: 1, Build: "b", Run: "r1", Mode: "apply", Playbook: "p", Version: "1.0.0", Controller: "c", User: "u", Command: "x",
+			Reattach: time.Minute, Token: "t", Attach: &wire.Attach{Run: "r0", Seen: 3, Action: wire.AttachFollow}}},
+		{Leave: &wire.Leave{}},
 		{Welcome: &wire.Welcome{Min: 1, Max: 2, Build: "b", Platform: "linux/amd64", Facts: &task.Facts{Hostname: "h"}, Fence: 3,
-			Pending: []wire.PendingHandler{{Name: "reload", Run: "r0"}}, Runs: []wire.Run{{ID: "r0", Playbook: "p", Status: "succeeded"}}}},
+			Attached: &wire.Attached{Run: "r0", From: 2, Program: &wire.Program{ID: 2, Steps: []wire.Step{step}}},
+			Pending:  []wire.PendingHandler{{Name: "reload", Run: "r0"}}, Runs: []wire.Run{{ID: "r0", Playbook: "p", Status: "succeeded"}}}},
 		{Program: &wire.Program{ID: 1, Steps: []wire.Step{step, later}, Handlers: []wire.Handler{{Name: "reload", Steps: []wire.Step{step}}}, Queue: []string{"reload"}, Flush: true, Final: true,
 			Rollback: &wire.Rollback{From: 1, To: 7, Whole: true}}},
 		{Undo: &wire.Undo{Run: "r0", Only: []string{"/etc/motd"}}},
