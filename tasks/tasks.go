@@ -11,6 +11,7 @@ import (
 	"holdfast/tasks/command"
 	"holdfast/tasks/copy"
 	"holdfast/tasks/directory"
+	"holdfast/tasks/dns"
 	"holdfast/tasks/download"
 	envfile "holdfast/tasks/env_file"
 	"holdfast/tasks/file"
@@ -34,6 +35,7 @@ import (
 	"holdfast/tasks/task"
 	"holdfast/tasks/template"
 	"holdfast/tasks/timer"
+	tlscert "holdfast/tasks/tls_cert"
 	"holdfast/tasks/ufw"
 	"holdfast/tasks/unarchive"
 	"holdfast/tasks/unit"
@@ -53,6 +55,7 @@ func All() []*task.Module {
 		command.Module,
 		copy.Module,
 		directory.Module,
+		dns.Module,
 		download.Module,
 		envfile.Module,
 		file.Module,
@@ -75,6 +78,7 @@ func All() []*task.Module {
 		sysctl.Module,
 		template.Module,
 		timer.Module,
+		tlscert.Module,
 		ufw.Module,
 		unarchive.Module,
 		unit.Module,

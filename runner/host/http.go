@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"holdfast/runner/host/dnsclient"
 	"holdfast/runner/host/httpclient"
 	"holdfast/tasks/task"
 )
@@ -32,4 +33,47 @@ func (r *reader) Dial(ctx context.Context, network, address string) error {
 	}
 	_ = conn.Close() // it was open, that is all that was asked
 	return nil
+}
+
+// maxPEM bounds files of certificates and keys.
+const maxPEM = 1 << 20
+
+// Certificates looks at the certificates in a file, or those that a server shows.
+func (r *reader) Certificates(ctx context.Context, s task.CertificateSource) (task.Chain, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	if s.File == "" {
+		name, _, err := net.SplitHostPort(s.Address)
+		if s.Name != "" {
+			name = s.Name
+		}
+		if err != nil {
+			return task.Chain{}, fmt.Errorf("cannot look at the certificates of %s: %w", s.Address, err)
+		}
+		return httpclient.Shown(ctx, s.Address, name)
+	}
+	data, err := r.ReadFile(ctx, s.File, maxPEM)
+	if err != nil {
+		return task.Chain{}, err
+	}
+	var key []byte
+	if s.Key != "" {
+		if key, err = r.ReadFile(ctx, s.Key, maxPEM); err != nil {
+			return task.Chain{}, err
+		}
+	}
+	out, err := httpclient.Filed(data, key, s.Name)
+	if err != nil {
+		return out, fmt.Errorf("cannot look at the certificates in %s: %w", s.File, err)
+	}
+	return out, nil
+}
+
+// Resolve asks the domain name system from the host.
+func (r *reader) Resolve(ctx context.Context, q task.Question) (task.Records, error) {
+	out, err := dnsclient.Ask(ctx, q)
+	if err != nil {
+		return out, fmt.Errorf("cannot resolve %s: %w", q.Name, err)
+	}
+	return out, nil
 }

@@ -184,6 +184,30 @@ func (v *overlayWriter) Dial(ctx context.Context, network, address string) error
 	return v.base.Dial(ctx, network, address)
 }
 
+// Resolve asks the domain name system from the host as it is.
+func (v *overlayWriter) Resolve(ctx context.Context, q task.Question) (task.Records, error) {
+	if err := v.lookOut(ctx); err != nil {
+		return task.Records{}, err
+	}
+	return v.base.Resolve(ctx, q)
+}
+
+// Certificates looks at certificates of the host as it is.
+func (v *overlayWriter) Certificates(ctx context.Context, s task.CertificateSource) (task.Chain, error) {
+	if err := v.lookOut(ctx); err != nil {
+		return task.Chain{}, err
+	}
+	v.mu.Lock()
+	for _, file := range []string{s.File, s.Key} {
+		if v.nodes[file] != nil {
+			v.mu.Unlock()
+			return task.Chain{}, task.Unknownf("the plan changes %s", file)
+		}
+	}
+	v.mu.Unlock()
+	return v.base.Certificates(ctx, s)
+}
+
 func (v *overlayWriter) lookOut(ctx context.Context) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()

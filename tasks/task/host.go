@@ -54,6 +54,11 @@ type Reader interface {
 	Packed(ctx context.Context, p Pack) (want, have Content, err error)
 	// Dial reports whether a TCP or Unix connection to address succeeds.
 	Dial(ctx context.Context, network, address string) error
+	// Resolve asks the domain name system from the host. That there is no such name, or
+	// nothing of the kind, is an answer.
+	Resolve(ctx context.Context, q Question) (Records, error)
+	// Certificates looks at the certificates in a file, or those that a server shows.
+	Certificates(ctx context.Context, s CertificateSource) (Chain, error)
 	// Blob returns content that the controller holds. It costs a round trip, so
 	// modules compare digests first.
 	Blob(ctx context.Context, b Blob) ([]byte, error)

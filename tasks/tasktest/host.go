@@ -25,9 +25,11 @@ var ErrInjected = errors.New("injected failure")
 // Commands do nothing unless scripted: without OnRun or OnQuery they exit 0 and
 // print nothing, but for the few programs that programs.go plays; and without OnFetch every request is answered with 200 and "ok".
 type Host struct {
-	OnRun   func(task.Command) (task.Output, error)
-	OnQuery func(task.Command) (task.Output, error)
-	OnFetch func(task.Request) (task.Response, error)
+	OnRun          func(task.Command) (task.Output, error)
+	OnQuery        func(task.Command) (task.Output, error)
+	OnFetch        func(task.Request) (task.Response, error)
+	OnResolve      func(task.Question) (task.Records, error)
+	OnCertificates func(task.CertificateSource) (task.Chain, error)
 	// OnDownload may refuse a download, or an archive that is unpacked while it arrives.
 	OnDownload func(task.Download) error
 	// OnValidate is asked about the validation command of a file write.
