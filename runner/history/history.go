@@ -143,6 +143,7 @@ CREATE TABLE runs (
 	digest    TEXT NOT NULL,
 	person    TEXT NOT NULL,
 	machine   TEXT NOT NULL,
+	process   TEXT NOT NULL, -- of the program, for as long as it lives
 	about     TEXT NOT NULL, -- the run of an undo, an attach
 	resumes   TEXT NOT NULL, -- the run that this one goes on with
 	spec      TEXT NOT NULL, -- JSON: what it takes to go on with it
