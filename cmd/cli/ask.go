@@ -145,7 +145,7 @@ type asked struct {
 	Host     string           `json:"host"`
 	Error    string           `json:"error,omitempty"`
 	Runs     *[]wire.Run      `json:"runs,omitempty"`
-	Run      *pastRun         `json:"run,omitempty"`
+	Run      *hostRun         `json:"run,omitempty"`
 	Resource *wire.Resource   `json:"resource,omitempty"`
 	Receipts *[]wire.Receipt  `json:"receipts,omitempty"`
 	Ledger   *wire.LedgerLook `json:"ledger,omitempty"`

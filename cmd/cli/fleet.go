@@ -75,10 +75,7 @@ func (f *fleet) completeHosts(*cobra.Command, []string, string) ([]string, cobra
 // read reads the inventory that the flags name, else HOLDFAST_INVENTORY, else
 // inventory.yml or inventory/ in the working directory.
 func (f *fleet) read() (*inventory.Inventory, source.Faults) {
-	name := f.inventory
-	if name == "" {
-		name = f.env.Getenv("HOLDFAST_INVENTORY")
-	}
+	name := f.named()
 	if strings.Contains(name, ",") {
 		return inventory.Inline(name)
 	}
@@ -98,6 +95,14 @@ func (f *fleet) read() (*inventory.Inventory, source.Faults) {
 		return nil, source.Faults{{Message: fmt.Sprintf("cannot read the inventory %q: there is no such file", name), Hint: "for a single host write a comma behind its name: -i " + name + ","}}
 	}
 	return inventory.Read(name, inventory.Options{Select: selectHost, Check: checkHost})
+}
+
+// named returns the inventory that somebody named, or "".
+func (f *fleet) named() string {
+	if f.inventory != "" {
+		return f.inventory
+	}
+	return f.env.Getenv("HOLDFAST_INVENTORY")
 }
 
 func checkHost(expression string, pos source.Pos) *source.Fault {

@@ -36,6 +36,10 @@ type playOptions struct {
 
 	reattach time.Duration
 	detach   bool
+
+	name    string     // of the playbook, as given
+	read    []specFile // the files of parameters
+	resumes string     // the run that this one goes on with
 }
 
 func newPlayOptions(env *Env) *playOptions { return &playOptions{env: env, fleet: env.fleet()} }
@@ -92,6 +96,7 @@ func moduleNames() []string {
 // load reads and checks everything without contacting a host. It returns all
 // faults that there are.
 func (o *playOptions) load(name string) (*load.Playbook, []*load.Host, []*inventory.Host, *load.Blobs, error) {
+	o.name = name
 	finder := o.env.finder()
 	pb, faults := finder.Find(name)
 	if pb == nil {
@@ -129,18 +134,9 @@ func splitAll(list []string) []string {
 // readParams reads -p and --params; -p counts more.
 func (o *playOptions) readParams() (map[string]*source.Node, source.Faults) {
 	out := map[string]*source.Node{}
-	var faults source.Faults
-	for _, name := range o.files {
-		data, err := os.ReadFile(o.env.path(name))
-		if err != nil {
-			var at *fs.PathError
-			if errors.As(err, &at) {
-				err = at.Err // the file is named already
-			}
-			faults.Addf(source.Pos{File: name}, "", "cannot read the parameters: %s", err)
-			continue
-		}
-		root, found := yamlfile.Parse(name, data)
+	faults := o.readFiles()
+	for _, file := range o.read {
+		root, found := yamlfile.Parse(file.Name, []byte(file.Text))
 		faults = append(faults, found...)
 		if root == nil {
 			continue
@@ -162,6 +158,26 @@ func (o *playOptions) readParams() (map[string]*source.Node, source.Faults) {
 		out[name] = n
 	}
 	return out, faults
+}
+
+// readFiles reads the files of parameters once: a run that goes on with this one is to
+// have the same.
+func (o *playOptions) readFiles() source.Faults {
+	var faults source.Faults
+	for _, name := range o.files {
+		data, err := os.ReadFile(o.env.path(name))
+		if err != nil {
+			var at *fs.PathError
+			if errors.As(err, &at) {
+				err = at.Err // the file is named already
+			}
+			faults.Addf(source.Pos{File: name}, "", "cannot read the parameters: %s", err)
+			continue
+		}
+		o.read = append(o.read, specFile{name, string(data)})
+	}
+	o.files = nil
+	return faults
 }
 
 // run checks the playbook and runs it in a mode.
@@ -190,9 +206,15 @@ func (o *playOptions) engine(ctx context.Context, opts runner.Options) (event.Ru
 		return local.New("controller", 0), remote.Options{Binaries: bins}, nil
 	}
 	opts.Reattach, opts.Detach = o.reattach, o.detach
-	opts.Sink, opts.Forks, opts.Diff, opts.Stop = r, o.forks, o.output.diff, o.env.stop
+	opts.Forks, opts.Diff, opts.Stop = o.forks, o.output.diff, o.env.stop
 	opts.User, opts.Controller = o.env.whoami()
 	opts.Command = "holdfast " + strings.Join(o.env.Args[:min(2, len(o.env.Args))], " ") // not the params: they may be telling
+	kept := o.recorder(&opts)
+	opts.Sink = both(r, kept)
 	done := runner.Run(ctx, opts)
-	return done, r.Close()
+	err = r.Close()
+	if kerr := kept.Close(); kerr != nil {
+		o.env.warn(kerr.Error(), "the run itself is not touched by that; HOLDFAST_HISTORY names another folder, or none")
+	}
+	return done, err
 }

@@ -16,12 +16,14 @@ import (
 func newRunsCmd(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "runs",
-		Short: "Look at the runs that hosts remember",
-		Long: `Each host remembers its last runs with all that is needed to take them back: 20
-runs, 30 days or 500 MB, whichever is less. These commands ask the hosts. They
-take no lock and change nothing, so they also work while a run goes on; attach and
-abort are for a run that goes on.`,
-		Example: "  holdfast runs list -i inventory.yml\n  holdfast runs show last -l web1\n  holdfast runs attach 20261121-0830\n  holdfast runs abort 20261121-0830",
+		Short: "Look at past runs and go on with them",
+		Long: `The machine that runs are started from keeps a history of them: half a year or 512 MB,
+whichever is less, in $XDG_STATE_HOME/holdfast or the folder that HOLDFAST_HISTORY names
+("none" for no history). Each host remembers its last runs, whoever started them, with all
+that is needed to take them back: 20 runs, 30 days or 500 MB; --hosts asks the hosts.
+To look takes no lock and changes nothing, so it also works while a run goes on; attach
+and abort are for a run that goes on.`,
+		Example: "  holdfast runs list\n  holdfast runs show last\n  holdfast runs list --hosts -i inventory.yml\n  holdfast runs attach 20261121-0830\n  holdfast runs abort 20261121-0830",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -31,16 +33,23 @@ abort are for a run that goes on.`,
 
 func newRunsListCmd(env *Env) *cobra.Command {
 	a := newAsking(env)
+	l := listing{}
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the runs that hosts remember, newest first",
-		Long: `List shows each run once, with the hosts that remember it. A run that ended
-differently on some hosts has a line for each end. The status is succeeded, failed,
-interrupted, running, or died: nobody wrote its end. Changes counts resources.`,
-		Example: `  holdfast runs list -i inventory.yml
-  holdfast runs list -l web1 --output json | jq -r '.runs[] | select(.status == "died") | .id'`,
+		Short: "List past runs, newest first",
+		Long: `List shows the runs that were started from here; -i and -l choose those that worked on
+certain hosts. With --hosts it asks the hosts and shows each run once, with the hosts
+that remember it; one that ended differently on some hosts has a line for each end. The
+status is then succeeded, failed, interrupted, running, or died: nobody wrote its end.
+Changes counts resources.`,
+		Example: `  holdfast runs list
+  holdfast runs list -l web1 --output json | jq -r 'select(.summary == null) | .id'
+  holdfast runs list --hosts -l web1 --output json | jq -r '.runs[] | select(.status == "died") | .id'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !l.hosts {
+				return a.pastList(cmd, l)
+			}
 			answers, failed, err := a.ask(cmd.Context(), wire.Ask{What: wire.AskRuns})
 			if err != nil {
 				return err
@@ -49,6 +58,7 @@ interrupted, running, or died: nobody wrote its end. Changes counts resources.`,
 		},
 	}
 	a.flags(cmd)
+	l.flags(cmd)
 	return cmd
 }
 
@@ -123,23 +133,25 @@ func someHosts(hosts []string) string {
 
 func newRunsShowCmd(env *Env) *cobra.Command {
 	a := newAsking(env)
+	hosts, o := false, output{}
 	cmd := &cobra.Command{
 		Use:   "show RUN",
 		Short: "Show what a run did on each host",
-		Long: `Show lists the tasks of a run that changed something or ended badly, and for each
-what it did to which resource: the fingerprint before and after. RUN is the name of
-a run, the beginning of one (at least four characters), or "last", which is the
-newest run of each host.`,
-		Example: `  holdfast runs show 20261121-083000-ab12cd34 -i inventory.yml
-  holdfast runs show last -l web1 --output json | jq '.run.tasks[].changes[].resource'`,
-		Args: cobra.ExactArgs(1),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return []string{"last\tthe newest run of each host"}, cobra.ShellCompDirectiveNoFileComp
-		},
+		Long: `Show shows a run that was started from here as it showed itself. RUN is the name of a
+run, the beginning of one (at least four characters), or "last", which is the newest
+that was to change hosts. With --hosts it asks the hosts and lists the tasks that
+changed something or ended badly, and for each what it did to which resource: the
+fingerprint before and after; "last" is then the newest run of each host.`,
+		Example: `  holdfast runs show last --diff
+  holdfast runs show 20261121-083000-ab12cd34 --output json > run.jsonl
+  holdfast runs show last --hosts -l web1 --output json | jq '.run.tasks[].changes[].resource'`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: env.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !hosts {
+				o.format = a.format
+				return env.pastShow(cmd.Context(), args[0], o)
+			}
 			answers, failed, err := a.ask(cmd.Context(), wire.Ask{What: wire.AskRun, Run: args[0]})
 			if err != nil {
 				return err
@@ -148,11 +160,14 @@ newest run of each host.`,
 		},
 	}
 	a.flags(cmd)
+	cmd.Flags().BoolVar(&hosts, "hosts", false, "ask the hosts what they remember, whoever started it")
+	cmd.Flags().BoolVar(&o.diff, "diff", false, "show changes of content as a unified diff")
+	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "show tasks that change nothing too")
 	return cmd
 }
 
-// pastRun is a run in JSON.
-type pastRun struct {
+// hostRun is a run in JSON, as a host remembers it.
+type hostRun struct {
 	wire.Run
 	Tasks []pastTask `json:"tasks"`
 }
@@ -162,12 +177,12 @@ type pastTask struct {
 	Changes []wire.Change `json:"changes"`
 }
 
-// pastRunOf puts the changes of an answer to the tasks that made them.
-func pastRunOf(a *answer) *pastRun {
+// hostRunOf puts the changes of an answer to the tasks that made them.
+func hostRunOf(a *answer) *hostRun {
 	if len(a.Runs) == 0 {
 		return nil
 	}
-	p := &pastRun{Run: a.Runs[0], Tasks: []pastTask{}}
+	p := &hostRun{Run: a.Runs[0], Tasks: []pastTask{}}
 	at := map[int]int{}
 	for _, t := range a.Tasks {
 		at[t.ID] = len(p.Tasks)
@@ -190,7 +205,7 @@ func (env *Env) runsShow(answers []answer, name, format string) error {
 	}
 	var err error
 	if format == "json" {
-		err = lines(env.Stdout, answers, func(a *answer, line *asked) { line.Run = pastRunOf(a) })
+		err = lines(env.Stdout, answers, func(a *answer, line *asked) { line.Run = hostRunOf(a) })
 	} else {
 		for i := range answers {
 			if err = showRun(env.Stdout, &answers[i], name, i > 0); err != nil {
@@ -200,7 +215,7 @@ func (env *Env) runsShow(answers []answer, name, format string) error {
 	}
 	if err == nil && known == 0 && len(answers) > 0 {
 		env.errorLine(fmt.Sprintf("no host that answered remembers a run %q", name))
-		env.line("hint", "'holdfast runs list' shows those that are remembered")
+		env.line("hint", "'holdfast runs list --hosts' shows those that are remembered")
 		return &exit{runner.CodeFailed}
 	}
 	return err
@@ -211,7 +226,7 @@ func showRun(to io.Writer, a *answer, name string, apart bool) error {
 	if apart {
 		b.WriteString("\n")
 	}
-	p := pastRunOf(a)
+	p := hostRunOf(a)
 	if p == nil {
 		fmt.Fprintf(&b, "%s  remembers no run %q\n", a.host, name)
 		_, err := io.WriteString(to, b.String())
