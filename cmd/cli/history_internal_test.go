@@ -11,7 +11,7 @@ func TestCommandLineWithoutValues(t *testing.T) {
 		"apply|site|-pa=1|--param=b=2|--param|c=3":    "holdfast apply site -pa=… --param=b=… --param c=…",
 		"apply|site|-l|host.name == 'a'":              `holdfast apply site -l 'host.name == '\''a'\'''`,
 		"apply|site|-p|a=b=c|--identity=x|--params|f": "holdfast apply site -p a=… --identity=x --params f",
-		"apply||-p|":                                  "holdfast apply '' -p ''",
+		"apply||-p|": "holdfast apply '' -p ''",
 	} {
 		env := &Env{Args: strings.Split(line, "|")}
 		if got := env.commandLine(); got != want {

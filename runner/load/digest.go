@@ -10,9 +10,9 @@ import (
 // Digest names what a run of the playbook is made of: its file, those of the playbooks
 // that it uses, and the files beside them that were read when it was bound to hosts.
 // What only a fact of a host can choose is not in it.
-func (p *Playbook) Digest() string {
+func (pb *Playbook) Digest() string {
 	var all []string
-	p.sources(map[*Playbook]bool{}, &all)
+	pb.sources(map[*Playbook]bool{}, &all)
 	slices.Sort(all)
 	all = slices.Compact(all)
 	h := sha256.New()
@@ -22,19 +22,19 @@ func (p *Playbook) Digest() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-func (p *Playbook) sources(seen map[*Playbook]bool, out *[]string) {
-	if seen[p] {
+func (pb *Playbook) sources(seen map[*Playbook]bool, out *[]string) {
+	if seen[pb] {
 		return
 	}
-	seen[p] = true
-	*out = append(*out, fmt.Sprintf("playbook %q %s", p.Lang.Name, p.Lang.Digest))
-	p.folder.mu.Lock()
-	for name, f := range p.folder.files {
+	seen[pb] = true
+	*out = append(*out, fmt.Sprintf("playbook %q %s", pb.Lang.Name, pb.Lang.Digest))
+	pb.folder.mu.Lock()
+	for name, f := range pb.folder.files {
 		if f.err == nil {
-			*out = append(*out, fmt.Sprintf("file %q %q %s", p.Lang.Name, name, f.digest))
+			*out = append(*out, fmt.Sprintf("file %q %q %s", pb.Lang.Name, name, f.digest))
 		}
 	}
-	p.folder.mu.Unlock()
+	pb.folder.mu.Unlock()
 	var walk func(list []*Node)
 	walk = func(list []*Node) {
 		for _, n := range list {
@@ -44,9 +44,9 @@ func (p *Playbook) sources(seen map[*Playbook]bool, out *[]string) {
 			walk(slices.Concat(n.Tasks, n.Rescue, n.Always))
 		}
 	}
-	walk(p.Tasks)
-	walk(p.Verify)
-	for _, h := range p.Handlers {
+	walk(pb.Tasks)
+	walk(pb.Verify)
+	for _, h := range pb.Handlers {
 		walk(h.Tasks)
 	}
 }

@@ -45,13 +45,13 @@ type Playbook struct {
 }
 
 // TLS reports whether a module of it may speak TLS from a host.
-func (p *Playbook) TLS() bool {
-	for _, h := range p.Handlers {
+func (pb *Playbook) TLS() bool {
+	for _, h := range pb.Handlers {
 		if slices.ContainsFunc(h.Tasks, (*Node).tls) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(p.Tasks, (*Node).tls) || slices.ContainsFunc(p.Verify, (*Node).tls)
+	return slices.ContainsFunc(pb.Tasks, (*Node).tls) || slices.ContainsFunc(pb.Verify, (*Node).tls)
 }
 
 func (n *Node) tls() bool {
