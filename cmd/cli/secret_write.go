@@ -184,6 +184,10 @@ func (o *secretOptions) edit(ctx context.Context, s *secrets.Store, ref secrets.
 	if len(editor) == 0 {
 		return &secrets.Fault{Message: "cannot edit a secret: there is no editor", Hint: "set EDITOR"}
 	}
+	before, err := s.Digest(ref)
+	if err != nil {
+		return err
+	}
 	old, err := s.Read(ref)
 	if err != nil {
 		return err
@@ -211,10 +215,19 @@ func (o *secretOptions) edit(ctx context.Context, s *secrets.Store, ref secrets.
 	switch {
 	case o.env.stopped():
 		return &exit{runner.CodeInterrupted}
+	case changed(s, ref, before):
+		return &secrets.Fault{Message: "it was changed by something else while it was edited, and what was edited is not kept", Hint: "edit it again"}
 	case text == old.Reveal():
 		return &secrets.Fault{Message: "the editor changed nothing, so nothing was written"}
 	}
 	return s.Set(ref, secret.New(text), "")
+}
+
+// changed reports whether a secret is no longer what it was: version control and others
+// who do not know our lock may write too.
+func changed(s *secrets.Store, ref secrets.Ref, before string) bool {
+	now, err := s.Digest(ref)
+	return err != nil || now != before
 }
 
 // runEditor runs an editor at the person's terminal. An interrupt that reaches us ends

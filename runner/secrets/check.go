@@ -35,7 +35,8 @@ func (s *Store) Check() ([]Finding, error) {
 		c.add(true, recipientsFile, advised(err), "%s", err)
 	}
 	if c.locked = s.Keys.Unlock(); c.locked != nil {
-		c.add(true, "", advised(c.locked), "nothing was decrypted: %s", c.locked)
+		// A machine that watches ages has no identity, and need not have one.
+		c.add(!errors.Is(c.locked, errNoIdentity), "", advised(c.locked), "nothing was decrypted: %s", c.locked)
 	}
 	if err := s.walk(func(file string, e fs.DirEntry) { c.file(file, e) }); err != nil {
 		return nil, err
@@ -129,9 +130,10 @@ func (c *checker) secret(ref Ref) {
 
 func (c *checker) note(info Info) {
 	file := info.Ref.file()
-	switch {
-	case info.Strange != "":
+	if info.Strange != "" {
 		c.add(false, file, "'holdfast secret rekey' writes its note anew, 'holdfast secret set' its date", "%s", info.Strange)
+	}
+	switch {
 	case info.Overdue && info.Set.IsZero():
 		c.add(true, file, "'holdfast secret set' or 'holdfast secret generate'", "when it was set is not known")
 	case info.Overdue:

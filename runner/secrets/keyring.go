@@ -76,10 +76,12 @@ func (k *Keyring) load() error {
 		}
 	}
 	if len(k.ids) == 0 {
-		return &Fault{Message: "there is no identity to decrypt secrets with", Hint: "name one with --identity FILE or HOLDFAST_IDENTITY" + k.elsewhere()}
+		return &Fault{Message: errNoIdentity.Error(), Hint: "name one with --identity FILE or HOLDFAST_IDENTITY" + k.elsewhere(), cause: errNoIdentity}
 	}
 	return nil
 }
+
+var errNoIdentity = errors.New("there is no identity to decrypt secrets with")
 
 func (k *Keyring) elsewhere() string {
 	if k.Default == "" {

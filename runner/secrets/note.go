@@ -83,7 +83,8 @@ func (s *Store) Info(ref Ref) (Info, error) {
 }
 
 func (s *Store) info(r *os.Root, ref Ref) (Info, error) {
-	out := Info{Ref: ref}
+	// Of what age a secret without a date is, nobody knows: it counts as overdue.
+	out := Info{Ref: ref, Overdue: true}
 	n, err := readNote(r, ref)
 	switch {
 	case err != nil:
@@ -96,7 +97,7 @@ func (s *Store) info(r *os.Root, ref Ref) (Info, error) {
 	out.Set, out.RotateAfter = n.Set, n.RotateAfter
 	out.Due, _ = n.due() // looked at when it was read
 	now := s.Now()
-	out.Overdue = !out.Due.IsZero() && !now.Before(out.Due)
+	out.Overdue = !out.Due.IsZero() && !now.Before(out.Due) || out.Set.IsZero()
 	data, err := readRegular(r, ref.file(), maxSealed)
 	if err != nil {
 		return out, err

@@ -18,6 +18,7 @@ import (
 	"holdfast/inventory"
 	"holdfast/playbooks/source"
 	"holdfast/tasks/secret"
+	"holdfast/tasks/task"
 )
 
 // The files of the store.
@@ -267,6 +268,12 @@ func (s *Store) sealed(ref Ref) ([]byte, error) {
 		return nil, fmt.Errorf("cannot read %s: %w", s.shown(ref.file()), plain(err))
 	}
 	return data, nil
+}
+
+// Digest tells one state of a secret's file from another.
+func (s *Store) Digest(ref Ref) (string, error) {
+	data, err := s.sealed(ref)
+	return task.DigestOf(data), err
 }
 
 // readRegular reads a file of the store that is no link, no pipe and not too large.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -714,5 +715,72 @@ func TestGenerate(t *testing.T) {
 	}
 	if _, _, err := secrets.Generate("ed25519", 10, ""); err == nil {
 		t.Error("a key has no length")
+	}
+}
+
+// A disk that is full costs the new value and nothing else.
+func TestFullDisk(t *testing.T) {
+	if dir := os.Getenv("HOLDFAST_TEST_FULL"); dir != "" {
+		signal.Ignore(syscall.SIGXFSZ)
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 300, Max: 300}); err != nil {
+			t.Fatal(err)
+		}
+		err := openStore(dir).Set(fleet("a"), secret.New("the new value"), "")
+		if !errors.Is(err, syscall.EFBIG) || !strings.Contains(err.Error(), "cannot write secrets/fleet/a.age") {
+			t.Fatalf("got %v", err)
+		}
+		return
+	}
+	s := newStore(t)
+	set(t, s, fleet("a"), "the old value")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestFullDisk$")
+	cmd.Env = append(os.Environ(), "HOLDFAST_TEST_FULL="+filepath.Dir(s.Dir))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if got, err := again(s).Read(fleet("a")); err != nil || got.Reveal() != "the old value" {
+		t.Errorf("the old value is gone: %v", err)
+	}
+	if found, err := again(s).Check(); err != nil || len(found) != 0 {
+		t.Errorf("left behind: %v, %v", found, err)
+	}
+}
+
+// A file that age itself made has no note. It can be used, and its age is not known.
+func TestFilesOfAge(t *testing.T) {
+	s := newStore(t)
+	set(t, s, fleet("mine"), "hunter22")
+	data, err := os.ReadFile(filepath.Join(s.Dir, "fleet/mine.age"))
+	if err := errors.Join(err, os.WriteFile(filepath.Join(s.Dir, "fleet/theirs.age"), data, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	s = again(s)
+	if got, err := s.Read(fleet("theirs")); err != nil || got.Reveal() != "hunter22" {
+		t.Errorf("got %v", err)
+	}
+	info, err := s.Info(fleet("theirs"))
+	if err != nil || !info.Overdue || info.Strange != "it has no note" {
+		t.Errorf("got %+v, %v", info, err)
+	}
+	// A note of another file is not believed, whatever it says.
+	note, err := os.ReadFile(filepath.Join(s.Dir, "fleet/mine.json"))
+	if err := errors.Join(err, os.WriteFile(filepath.Join(s.Dir, "fleet/mine.age"), append(data, '\n'), 0o600), os.WriteFile(filepath.Join(s.Dir, "fleet/theirs.json"), []byte("{"), 0o600)); err != nil {
+		t.Fatal(err, note)
+	}
+	for name, want := range map[string]string{"mine": "it was changed by something else since, or a change was cut off", "theirs": "its note cannot be read: unexpected EOF"} {
+		if info, err := s.Info(fleet(name)); err != nil || info.Strange != want {
+			t.Errorf("%s: got %+v, %v, want %q", name, info, err, want)
+		}
+	}
+	if err := s.Rekey(false, func(r secrets.Rekeyed) {
+		if r.Err != nil {
+			t.Error(r.Err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	found, err := s.Check()
+	if err != nil || len(found) != 1 || !anyFinding(found, "secrets/fleet/theirs.age", "when it was set is not known") {
+		t.Errorf("check finds %v, %v", found, err)
 	}
 }
