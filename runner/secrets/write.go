@@ -38,15 +38,11 @@ func (s *Store) Set(ref Ref, text secret.Text, rotateAfter string) error {
 	if err := errors.Join(ensureName("secret", ref.Name), EnsureText(text)); err != nil {
 		return err
 	}
-	r, err := s.root()
+	r, to, err := s.writable()
 	if err != nil {
 		return err
 	}
 	defer r.Close() //nolint:errcheck // what was written is closed by itself
-	to, err := s.recipients(r)
-	if err != nil {
-		return err
-	}
 	n := &note{Set: s.Now().UTC().Truncate(time.Second), RotateAfter: rotateAfter}
 	if old, _ := readNote(r, ref); old != nil && rotateAfter == "" { // a bad note is replaced
 		n.RotateAfter = old.RotateAfter
@@ -56,6 +52,20 @@ func (s *Store) Set(ref Ref, text secret.Text, rotateAfter string) error {
 	}
 	defer s.forget()
 	return s.put(r, ref, text, to, n)
+}
+
+// writable opens the store with those to encrypt to.
+func (s *Store) writable() (*os.Root, *recipients, error) {
+	r, err := s.root()
+	if err != nil {
+		return nil, nil, err
+	}
+	to, err := s.recipients(r)
+	if err != nil {
+		_ = r.Close() // nothing was written
+		return nil, nil, err
+	}
+	return r, to, nil
 }
 
 // put writes the encrypted file and then its note, so that a cut in between leaves a
@@ -155,15 +165,11 @@ func (s *Store) Rekey(all bool, tell func(Rekeyed)) error {
 	if err != nil {
 		return err
 	}
-	r, err := s.root()
+	r, to, err := s.writable()
 	if err != nil {
 		return err
 	}
 	defer r.Close() //nolint:errcheck // what was written is closed by itself
-	to, err := s.recipients(r)
-	if err != nil {
-		return err
-	}
 	for _, ref := range refs {
 		done, err := s.rekey(r, ref, to, all)
 		tell(Rekeyed{ref, done, err})
