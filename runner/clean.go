@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 
@@ -40,6 +41,23 @@ func cleanChanges(list []task.Change) []task.Change {
 		out[i] = c
 	}
 	return out
+}
+
+// cleanFinding cleans a line of a scorecard. A state that there is none of is one
+// that nobody should trust.
+func cleanFinding(f *task.Finding) *task.Finding {
+	if f == nil {
+		return nil
+	}
+	out := *f
+	out.ID, out.Section, out.Title = Clean(f.ID), Clean(f.Section), Clean(f.Title)
+	for _, text := range []*string{&out.Looked, &out.Found, &out.Wanted, &out.Hint, &out.Reason} {
+		*text = CleanText(*text)
+	}
+	if !slices.Contains(task.FindingStates, f.State) {
+		out.State, out.Reason = task.FindingNotKnown, "the host gave a state that there is none of"
+	}
+	return &out
 }
 
 // joined shows a list that a host sent, which may be long.

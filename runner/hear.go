@@ -137,7 +137,7 @@ func (h *hostRun) result(r *wire.Result) {
 	f := &event.TaskFinished{Task: meta.task, Status: event.Status(r.Status), Changes: cleanChanges(r.Changes), Reason: Clean(r.Reason),
 		Error: CleanText(r.Error), Hint: Clean(r.Hint), Tentative: Clean(r.Tentative), Output: CleanText(r.Output),
 		Irreversible: Clean(r.Irreversible), Attempts: r.Attempts, Duration: r.Took}
-	f.Resource = Clean(r.Resource)
+	f.Resource, f.Finding = Clean(r.Resource), cleanFinding(r.Finding)
 	if f.Status == event.Ignored {
 		f.Status = event.Failed // until it is known whether the failure counts
 	}

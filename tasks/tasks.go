@@ -15,6 +15,7 @@ import (
 	"holdfast/tasks/download"
 	envfile "holdfast/tasks/env_file"
 	"holdfast/tasks/file"
+	"holdfast/tasks/finding"
 	"holdfast/tasks/git"
 	"holdfast/tasks/group"
 	"holdfast/tasks/http"
@@ -59,6 +60,7 @@ func All() []*task.Module {
 		download.Module,
 		envfile.Module,
 		file.Module,
+		finding.Module,
 		git.Module,
 		group.Module,
 		http.Module,

@@ -136,6 +136,7 @@ type TaskFinished struct {
 	Tentative    string        `json:"tentative,omitempty"`    // what the prediction rests on
 	Output       string        `json:"output,omitempty"`       // last lines of a command
 	Irreversible string        `json:"irreversible,omitempty"` // why the run cannot take this back
+	Finding      *task.Finding `json:"finding,omitempty"`      // the line of the scorecard that it made
 	Attempts     int           `json:"attempts,omitempty"`
 	Duration     time.Duration `json:"duration"`
 }

@@ -359,6 +359,13 @@ func (s *server) perform(ctx context.Context, st *wire.Step, b *task.Bound, r *w
 	if changed {
 		r.Status = "changed"
 	}
+	if f, ok := result.(task.Found); ok && !st.Hidden {
+		line := s.masked(f.Line())
+		r.Finding = &line
+		if err := judge(r, &line); err != nil {
+			return err
+		}
+	}
 	return s.register(st, r, result)
 }
 

@@ -222,7 +222,8 @@ type Result struct {
 	Irreversible string          `json:"irreversible,omitempty"`
 	Attempts     int             `json:"attempts,omitempty"`
 	Took         time.Duration   `json:"took"`
-	Queued       []string        `json:"queued,omitempty"` // handlers that this step put into the queue
+	Queued       []string        `json:"queued,omitempty"`  // handlers that this step put into the queue
+	Finding      *task.Finding   `json:"finding,omitempty"` // of a step that makes a line of a scorecard
 }
 
 // Undone is the outcome of taking one resource back.
