@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Keep stores data with the run and returns the name to get it back by. It is on
@@ -19,6 +20,9 @@ func (j *Journal) Keep(data []byte) (string, error) {
 	sum := sha256.Sum256(data)
 	name := hex.EncodeToString(sum[:])
 	err := j.store.relieve(func() error { return j.putBlob(name, data) })
+	if errors.Is(err, syscall.ENOSPC) && j.store.undoing.Load() {
+		return name, nil // see imageWriter
+	}
 	if err != nil {
 		return "", fmt.Errorf("cannot keep a before-image: %w", full(err))
 	}
@@ -51,12 +55,19 @@ func (j *Journal) keep(prefix string, write func(io.Writer) error) (name string,
 
 func (j *Journal) putStream(prefix string, write func(io.Writer) error) (name string, err error) {
 	f, err := os.CreateTemp(j.blobDir(), ".new-*")
+	if errors.Is(err, syscall.ENOSPC) && j.store.undoing.Load() && j.store.FreeReserve() {
+		f, err = os.CreateTemp(j.blobDir(), ".new-*")
+	}
 	if err != nil {
 		return "", err
 	}
 	defer os.Remove(f.Name()) //nolint:errcheck // gone after the rename
 	h := sha256.New()
-	err = write(io.MultiWriter(f, h))
+	image := &imageWriter{store: j.store, file: f}
+	err = write(io.MultiWriter(image, h))
+	if err == nil && image.lost {
+		return prefix + hex.EncodeToString(h.Sum(nil)), f.Close()
+	}
 	if err == nil {
 		err = f.Sync()
 	}
@@ -71,6 +82,31 @@ func (j *Journal) putStream(prefix string, write func(io.Writer) error) (name st
 		return "", err
 	}
 	return name, syncDir(j.blobDir())
+}
+
+// imageWriter writes a before-image. On a disk that is full an undo frees what was set
+// aside for it, and when that is used up too it goes on without the image: to have the
+// host back counts more than to be able to undo the undo, which will say what it lacks.
+type imageWriter struct {
+	store *Store
+	file  *os.File
+	lost  bool
+}
+
+func (w *imageWriter) Write(b []byte) (int, error) {
+	done := 0
+	for !w.lost {
+		n, err := w.file.Write(b[done:])
+		done += n
+		switch {
+		case err == nil:
+			return len(b), nil
+		case !errors.Is(err, syscall.ENOSPC) || !w.store.undoing.Load():
+			return done, err
+		}
+		w.lost = !w.store.FreeReserve()
+	}
+	return len(b), nil
 }
 
 func (j *Journal) blobDir() string { return filepath.Join(j.store.runDir(j.info.ID), "blobs") }

@@ -58,7 +58,7 @@ const reserveSize = 1 << 20
 // only a precaution, so a disk that is full already is no error.
 func (s *Store) keepReserve() {
 	path := s.path("reserve")
-	if st, err := os.Stat(path); err == nil && st.Size() == reserveSize {
+	if s.hasReserve() {
 		return
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
@@ -67,10 +67,25 @@ func (s *Store) keepReserve() {
 	}
 	defer f.Close() //nolint:errcheck // a reserve that is not there is not used
 	var st syscall.Statfs_t
-	if syscall.Fstatfs(int(f.Fd()), &st) != nil || int64(st.Bavail)*st.Bsize < 4*reserveSize ||
+	if syscall.Fstatfs(int(f.Fd()), &st) != nil || int64(st.Bavail)*st.Bsize < 2*reserveSize ||
 		syscall.Fallocate(int(f.Fd()), 0, 0, reserveSize) != nil {
 		_ = os.Remove(path)
 	}
+}
+
+func (s *Store) hasReserve() bool {
+	st, err := os.Stat(s.path("reserve"))
+	return err == nil && st.Size() == reserveSize
+}
+
+// ensureReserve fails where nothing could be set aside: what cannot be taken back on a
+// disk that fills up is not begun.
+func (s *Store) ensureReserve() error {
+	s.keepReserve()
+	if s.hasReserve() {
+		return nil
+	}
+	return fmt.Errorf("it could not be taken back, because %s has less than %d MiB of room: %w", s.dir, 2*reserveSize>>20, syscall.ENOSPC)
 }
 
 // relieve runs f again with the reserve freed when the disk is full and a run is

@@ -98,6 +98,8 @@ func (s *Store) Begin(info RunInfo) (*Journal, error) {
 	j := &Journal{store: s, info: info}
 	if info.UndoOf != "" {
 		s.undoing.Store(true)
+	} else if err := s.ensureReserve(); err != nil {
+		return nil, fmt.Errorf("cannot begin the run: %w", err)
 	}
 	if err := j.store.relieve(j.begin); err != nil {
 		return nil, fmt.Errorf("cannot begin the run: %w", full(err))

@@ -129,7 +129,11 @@ func (s *Store) fence() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+	text := strings.TrimSpace(string(b))
+	if text == "" {
+		return 0, nil // a disk that was full when the first lock was to be given out
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
 		return 0, fmt.Errorf("cannot read %s: %w", s.path("fence"), err)
 	}

@@ -238,7 +238,8 @@ func TestCrash(t *testing.T) {
 }
 
 // TestKilledBeforeArm: nothing was risked, so nothing is taken back. What ran before
-// the guard stays, nothing inside of it was written.
+// the guard stays, nothing inside of it was written. The run waits for its controller
+// and gives way to the next one.
 func TestKilledBeforeArm(t *testing.T) {
 	l := enter(t)
 	before := l.state()
@@ -257,9 +258,9 @@ tasks:
 	if v := l.verdict(); v.Run != "" && v.Status == "armed" {
 		t.Errorf("got the guard armed by %s, want it left alone", v.Run)
 	}
+	l.wantNext(reach{})
 	l.wantClean()
 	l.wantState(before)
-	l.wantNext(reach{})
 }
 
 // TestNextRunDoesNotWait: a run that begins while the guard of a dead one still waits
