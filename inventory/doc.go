@@ -51,7 +51,7 @@
 // both says which. Values are taken whole; lists and mappings are not merged.
 //
 // A host that stands in a jump list which it did not write itself is reached through
-// the hosts before it in that list. The password of sudo is a reference, env:NAME
+// the hosts before it in that list. The password of sudo is a reference, secret:NAME, env:NAME
 // or file:/path, which the connection follows; it is never the password.
 //
 // # Choosing hosts

@@ -107,7 +107,7 @@ var faultTests = []struct{ name, in, want string }{
 	{"a wrong method", "sudo: {method: atuo}\n", "f.yml:1:16: sudo.method: \"atuo\" is neither auto nor none\n\thint: did you mean \"auto\"?"},
 	{"an unknown key of sudo", "sudo: {pasword: x}\n", "f.yml:1:8: sudo.pasword: unknown key\n\thint: did you mean \"password\"?"},
 	{"a password", "sudo: {password: hunter2}\n",
-		"f.yml:1:18: sudo.password: a password is not written here, only where to find it\n\thint: write env:NAME or file:/path"},
+		"f.yml:1:18: sudo.password: a password is not written here, only where to find it\n\thint: write secret:NAME, env:NAME or file:/path"},
 	{"many mistakes in the order of the file", "groups: {g: {hosts: [x]}}\nhosts: {a: {b: }, c: {d: }}\nsudo: {method: x}\n",
 		"f.yml:1:22: groups.g.hosts[0]: no host is named \"x\"\n\thint: did you mean \"a\"?\n" +
 			"f.yml:2:13: hosts.a.b: unknown key\n\thint: the keys here are address, connection, labels, vars, groups, ssh, sudo\n" +

@@ -93,7 +93,7 @@ type SSH struct {
 // Sudo says how to become root.
 type Sudo struct {
 	Method   string // "auto", "none", or empty when nothing sets it
-	Password string // env:NAME or file:/path, or empty
+	Password string // secret:NAME, env:NAME or file:/path, or empty
 }
 
 // Level is how wide a value was given.

@@ -155,10 +155,11 @@ func (r *reader) reference(n *source.Node, path string) string {
 	}
 	name, isEnv := strings.CutPrefix(text, "env:")
 	file, isFile := strings.CutPrefix(text, "file:")
-	if isEnv && isIdentifier(name) || isFile && strings.HasPrefix(file, "/") {
+	_, stored := strings.CutPrefix(text, "secret:")
+	if isEnv && isIdentifier(name) || isFile && strings.HasPrefix(file, "/") || stored {
 		return text
 	}
-	r.fault(n.Pos, path, "write env:NAME or file:/path", "a password is not written here, only where to find it")
+	r.fault(n.Pos, path, "write secret:NAME, env:NAME or file:/path", "a password is not written here, only where to find it")
 	return ""
 }
 

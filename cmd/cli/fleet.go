@@ -139,7 +139,20 @@ func (f *fleet) hosts() ([]*inventory.Host, source.Faults) {
 	if len(faults) == 0 && len(hosts) == 0 {
 		faults.Addf(source.Pos{File: f.inventory}, "", "no host is selected")
 	}
-	return hosts, faults
+	for _, h := range hosts {
+		f.knownPassword(h, &faults)
+	}
+	return hosts, faults.Sorted()
+}
+
+// knownPassword faults a password for sudo that is nowhere to be found.
+func (f *fleet) knownPassword(h *inventory.Host, faults *source.Faults) {
+	if h.Sudo.Password == "" {
+		return
+	}
+	if err := f.vault().Known(h.Sudo.Password); err != nil {
+		faults.Addf(h.Pos, "hosts."+h.Name+".sudo.password", "%s", err).Hint = expr.Advice(err)
+	}
 }
 
 // counted is a connection that knows its traffic.

@@ -2,8 +2,8 @@
 //
 // The prefix of a name is its provider: env:NAME reads the environment, file:PATH a
 // file that nobody else may read, cmd:COMMAND the output of a program, sops:PATH#KEY
-// a file of sops through that program. A name without a prefix is one of the
-// project's own, see [Store].
+// a file of sops through that program. A name without a prefix, or with secret: in
+// front, is one of the project's own, see [Store].
 package secrets
 
 import (
@@ -52,6 +52,7 @@ func (p *Providers) providers() map[string]func(string) ([]byte, error) {
 // mistake and is not repeated either. It may be called by several goroutines; a
 // secret is fetched once.
 func (p *Providers) Get(host *inventory.Host, name string) (secret.Text, error) {
+	name = own(name)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if provider, rest, ok := strings.Cut(name, ":"); ok {
@@ -102,6 +103,9 @@ func (p *Providers) provided(name, provider, rest string) (secret.Text, error) {
 	return text, nil
 }
 
+// own takes off the prefix that a name in the store may have where any name needs one.
+func own(name string) string { return strings.TrimPrefix(name, "secret:") }
+
 func (p *Providers) noProvider(provider string) error {
 	return &Fault{Message: "cannot find a secret: want its name with a provider in front, such as env:NAME, file:PATH, cmd:COMMAND or sops:PATH#KEY, or a name without a colon",
 		Hint: source.DidYouMean(provider, slices.Sorted(maps.Keys(p.providers())))}
@@ -116,6 +120,7 @@ func (p *Providers) remember(key any, text secret.Text) {
 
 // Known returns the fault of a name that no host can have a secret by. It reads none.
 func (p *Providers) Known(name string) error {
+	name = own(name)
 	if provider, _, ok := strings.Cut(name, ":"); ok {
 		if p.providers()[provider] == nil {
 			return p.noProvider(provider)
