@@ -27,6 +27,7 @@ import (
 	npmglobal "holdfast/tasks/npm_global"
 	packages "holdfast/tasks/package"
 	randomsecret "holdfast/tasks/random_secret"
+	"holdfast/tasks/restic"
 	"holdfast/tasks/script"
 	"holdfast/tasks/service"
 	"holdfast/tasks/sshd"
@@ -72,6 +73,7 @@ func All() []*task.Module {
 		npmglobal.Module,
 		packages.Module,
 		randomsecret.Module,
+		restic.Module,
 		script.Module,
 		service.Module,
 		sshd.Module,
