@@ -30,6 +30,9 @@ type hostRun struct {
 	batch    []wire.Step          // resolved and not sent yet
 	size     int                  // of the batch on the wire, about
 	handlers []wire.Handler       // resolved and not sent yet
+	defined  []wire.Handler       // all of them, for a helper that starts after a reboot
+	resumed  bool                 // the host was rebooted in this run
+	letGo    func()               // ends the context of a connection that was made after a reboot
 	queue    []string             // for the next program
 	drop     []string             // for the next program
 	meta     map[int]*stepMeta    // what the host's answers refer to
@@ -73,6 +76,9 @@ func (h *hostRun) work(ctx context.Context) {
 		}
 	} else {
 		err = asUnreachable(h.host.Name, err)
+	}
+	if h.letGo != nil {
+		h.letGo()
 	}
 	h.abandon()
 	status, code := h.outcome(ctx, err)
@@ -147,13 +153,7 @@ func (h *hostRun) talk(ctx context.Context) (err error) {
 	if h.run.opts.Mode == event.Attach {
 		return h.attach(ctx)
 	}
-	opts := h.run.opts.Session(h.host)
-	opts.Hello = h.run.hello()
-	opts.Pushed = func(p remote.Pushed) {
-		h.run.emit(h.host.Name, event.Event{HelperPushed: &event.HelperPushed{Bytes: p.Bytes, Platform: p.Platform, Path: p.Path, Duration: p.Took}})
-	}
-	h.session, err = remote.Open(ctx, h.conn, opts)
-	if err != nil {
+	if h.session, err = remote.Open(ctx, h.conn, h.sessionOptions()); err != nil {
 		return err
 	}
 	defer func() {
@@ -176,6 +176,16 @@ func (h *hostRun) talk(ctx context.Context) (err error) {
 		}
 	}
 	return h.play(ctx)
+}
+
+func (h *hostRun) sessionOptions() remote.Options {
+	opts := h.run.opts.Session(h.host)
+	opts.Hello = h.run.hello()
+	opts.Hello.Resume = h.resumed
+	opts.Pushed = func(p remote.Pushed) {
+		h.run.emit(h.host.Name, event.Event{HelperPushed: &event.HelperPushed{Bytes: p.Bytes, Platform: p.Platform, Path: p.Path, Duration: p.Took}})
+	}
+	return opts
 }
 
 // connected tells where the session leads.

@@ -89,7 +89,7 @@ func (h *hostRun) define(ctx context.Context, list []*load.Handler, sc *load.Sco
 			st.Ignore, m.stays = m.ignore, false
 			out.Steps = append(out.Steps, *st)
 		}
-		h.handlers = append(h.handlers, out)
+		h.handlers, h.defined = append(h.handlers, out), append(h.defined, out)
 	}
 	return nil
 }

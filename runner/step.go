@@ -82,6 +82,9 @@ func (h *hostRun) add(ctx context.Context, v visit) error {
 	if v.node.Until != nil && !planned {
 		return h.until(ctx, v, st, m)
 	}
+	if v.node.Module.Reboots && h.run.opts.Mode == event.Apply {
+		return h.reboot(ctx, v, st, m)
+	}
 	if err := h.deliver(ctx, v, st, m); err != nil || planned || v.node.ChangedIf == nil && v.node.FailIf == nil {
 		return err
 	}

@@ -27,6 +27,7 @@ import (
 	npmglobal "holdfast/tasks/npm_global"
 	packages "holdfast/tasks/package"
 	randomsecret "holdfast/tasks/random_secret"
+	"holdfast/tasks/reboot"
 	"holdfast/tasks/restic"
 	"holdfast/tasks/script"
 	"holdfast/tasks/service"
@@ -73,6 +74,7 @@ func All() []*task.Module {
 		npmglobal.Module,
 		packages.Module,
 		randomsecret.Module,
+		reboot.Module,
 		restic.Module,
 		script.Module,
 		service.Module,

@@ -117,7 +117,11 @@ func (s *server) begin() error {
 	if s.store == nil || !s.writes() {
 		return errors.New("internal error: a change in a run that only reads")
 	}
-	j, err := s.store.Begin(journal.RunInfo{ID: s.hello.Run, Playbook: s.hello.Playbook, Version: s.hello.Version,
+	open := s.store.Begin
+	if s.hello.Resume {
+		open = s.store.Resume
+	}
+	j, err := open(journal.RunInfo{ID: s.hello.Run, Playbook: s.hello.Playbook, Version: s.hello.Version,
 		Command: s.hello.Command, Started: now(), Controller: s.hello.Controller, User: s.hello.User})
 	if err != nil {
 		return err

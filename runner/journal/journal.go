@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -253,5 +254,49 @@ func (j *Journal) Close(status string) error {
 	if err != nil {
 		return fmt.Errorf("cannot close the journal: %w", err)
 	}
+	return nil
+}
+
+// Resume opens the journal of a run that was closed, to go on with it: the host was
+// rebooted in the middle of the run. A run that has no journal yet begins.
+func (s *Store) Resume(info RunInfo) (*Journal, error) {
+	if _, err := os.Lstat(filepath.Join(s.runDir(info.ID), "run.json")); errors.Is(err, os.ErrNotExist) {
+		return s.Begin(info)
+	}
+	rec, err := s.Load(info.ID)
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{store: s, info: rec.RunInfo, tasks: len(rec.Tasks), seq: len(rec.Entries)}
+	j.info.Status, j.info.Ended = "", time.Time{}
+	if err := s.relieve(func() error { return j.reopen(rec) }); err != nil {
+		return nil, fmt.Errorf("cannot go on with the run: %w", full(err))
+	}
+	s.mu.Lock()
+	s.running[info.ID] = true
+	s.mu.Unlock()
+	return j, nil
+}
+
+func (j *Journal) reopen(rec *Record) error {
+	dir := j.store.runDir(j.info.ID)
+	trees, err := os.ReadDir(filepath.Join(dir, "trees"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, t := range trees {
+		if n, err := strconv.Atoi(t.Name()); err == nil {
+			j.places = max(j.places, n)
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "journal.jsonl"), os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	j.size = rec.whole
+	if err := errors.Join(f.Truncate(j.size), j.save()); err != nil { // a torn line belongs to nothing
+		return errors.Join(err, f.Close())
+	}
+	j.file = f
 	return nil
 }

@@ -14,6 +14,7 @@ type Record struct {
 	Tasks   []*TaskRecord
 	Entries []*Entry // in the order of the acts
 	store   *Store
+	whole   int64 // bytes of the lines that count
 }
 
 // TaskRecord is a task in a record. End is nil when the run died in it.
@@ -77,6 +78,7 @@ func (r *Record) parse(b []byte) error {
 		if err := r.add(l); err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
+		r.whole += int64(len(text) + 1)
 		b = rest
 	}
 	return nil

@@ -40,6 +40,9 @@ type Hello struct {
 	Mode     string `json:"mode"` // plan, apply, verify, undo, facts, ask
 	Playbook string `json:"playbook,omitempty"`
 	Version  string `json:"version,omitempty"`
+	// Resume goes on with the journal of the run, which an earlier session of it closed:
+	// the host was rebooted in between.
+	Resume bool `json:"resume,omitempty"`
 	// Controller, User and Command name the holder of the host's lock for others.
 	Controller string `json:"controller,omitempty"`
 	User       string `json:"user,omitempty"`

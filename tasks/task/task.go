@@ -79,6 +79,9 @@ type ActionDef[P, R any] struct {
 	Reversible   func(P) bool
 	Irreversible string
 	TLS          bool // as in [Def]
+	// Reboots says that the host goes down when it has run: the engine waits for it to
+	// come back before it goes on.
+	Reboots bool
 }
 
 // Module is a Def or an ActionDef with its types erased. The engine and the
@@ -94,6 +97,7 @@ type Module struct {
 	HasUndo      bool
 	Irreversible string
 	TLS          bool
+	Reboots      bool
 	Params       []Field
 	Result       []Field
 	ParamType    reflect.Type
@@ -163,7 +167,7 @@ func NewAction[P, R any](def ActionDef[P, R]) *Module {
 		panic(def.Name + ": an ActionDef needs Resource and Run")
 	}
 	m := newModule(def.Name, def.Doc, reflect.TypeFor[P](), reflect.TypeFor[R]())
-	m.Action, m.ReadOnly, m.Wait, m.MayRead = true, def.ReadOnly, def.Wait, def.Reads != nil
+	m.Action, m.ReadOnly, m.Wait, m.MayRead, m.Reboots = true, def.ReadOnly, def.Wait, def.Reads != nil, def.Reboots
 	m.Risk, m.HasUndo, m.Irreversible, m.TLS = def.Risk, def.Undo != nil, def.Irreversible, def.TLS
 	m.bind = func(d *decoder, n *source.Node, at source.Pos) *Bound {
 		p := new(P)
