@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,6 +22,8 @@ import (
 type guardRun struct {
 	nonce  string
 	paths  []Path
+	ways   []task.Way
+	also   []int // steps of earlier programs that come into force now
 	within time.Duration
 	risky  bool // made by the engine, around risky tasks only
 	own    bool // to be settled at the end of its program
@@ -39,7 +42,7 @@ func newGuard(paths []Path, within time.Duration) *guardRun {
 }
 
 func (g *guardRun) spec() *wire.Guarded {
-	out := &wire.Guarded{Digest: guard.DigestOf(g.nonce), Within: g.within, Risky: g.risky}
+	out := &wire.Guarded{Digest: guard.DigestOf(g.nonce), Within: g.within, Risky: g.risky, Also: g.also, Ways: g.ways}
 	for _, p := range g.paths {
 		out.Paths = append(out.Paths, p.String())
 	}
@@ -55,13 +58,16 @@ func (h *hostRun) guardOf(p *wire.Program) *guardRun {
 	if h.verdict != "" {
 		p.Flush = false // the handlers ran again with what was put back
 	}
-	if h.run.opts.Mode != event.Apply || h.run.opts.ConnectPath == nil || h.at.Local {
+	if h.run.opts.Mode != event.Apply && h.run.opts.Mode != event.Plan || h.run.opts.ConnectPath == nil || h.at.Local {
 		return nil
 	}
 	g := h.guard
-	if g == nil && h.risky(p.Steps) {
-		g = newGuard([]Path{h.present()}, defaultWithin)
-		g.risky, g.own = true, true
+	// A handler that restarts the SSH server brings into force what was written before.
+	if g == nil && (h.risky(p.Steps) || p.Flush && h.hot) {
+		way := h.moved(p.Steps)
+		g = newGuard([]Path{way}, defaultWithin)
+		g.risky, g.own, g.also = true, true, h.earlier(p.Steps)
+		g.ways = []task.Way{{User: way.User}}
 	}
 	if g != nil {
 		p.Guarded = g.spec()
@@ -70,12 +76,27 @@ func (h *hostRun) guardOf(p *wire.Program) *guardRun {
 }
 
 func (h *hostRun) risky(steps []wire.Step) bool {
+	return slices.ContainsFunc(steps, func(st wire.Step) bool { return st.Risky })
+}
+
+// earlier returns the risky steps of the run that are not in a list.
+func (h *hostRun) earlier(steps []wire.Step) []int {
+	return slices.DeleteFunc(slices.Clone(h.risks), func(n int) bool {
+		return slices.ContainsFunc(steps, func(st wire.Step) bool { return st.N == n })
+	})
+}
+
+// moved is the path of the connection as it will be after the steps: one of them may
+// move the port of the SSH server. What the host takes for its port may be another one
+// outside, so that a step which leaves it alone does not change the path.
+func (h *hostRun) moved(steps []wire.Step) Path {
+	p := h.present()
 	for i := range steps {
-		if h.meta[steps[i].N].node.Module.Risk == task.Connectivity {
-			return true
+		if port := h.meta[steps[i].N].port; port != 0 && port != h.session.Welcome.Facts.Login.ServerPort {
+			p.Port = int(port)
 		}
 	}
-	return false
+	return p
 }
 
 // present is the path of the connection that the run uses.
@@ -93,6 +114,9 @@ func (h *hostRun) guarded(ctx context.Context, n *load.Node, sc *load.Scope) err
 		return err
 	}
 	via, unknown, err := n.Guard.Resolve(ctx, sc)
+	if err == nil && unknown != nil && h.run.opts.Mode == event.Plan {
+		return h.unknown(ctx, visit{node: n, sc: sc, outer: sc}, *unknown)
+	}
 	if err == nil && unknown != nil {
 		err = errors.New("the paths of a guard must be known before it begins")
 	}
@@ -100,6 +124,7 @@ func (h *hostRun) guarded(ctx context.Context, n *load.Node, sc *load.Scope) err
 		return h.fault(ctx, visit{node: n, sc: sc, outer: sc}, err)
 	}
 	var paths []Path
+	var ways []task.Way
 	for _, v := range via {
 		p := h.present()
 		if v.User != "" {
@@ -112,8 +137,10 @@ func (h *hostRun) guarded(ctx context.Context, n *load.Node, sc *load.Scope) err
 			p.Address = v.Address
 		}
 		paths = append(paths, p)
+		ways = append(ways, task.Way{User: p.User, Port: int64(v.Port)})
 	}
 	g := newGuard(paths, n.Guard.Within)
+	g.ways = ways
 	h.guard = g
 	defer func() { h.guard = nil }()
 	err = h.nodes(ctx, n.Tasks, sc, false)

@@ -85,6 +85,7 @@ func (h *hostRun) define(ctx context.Context, list []*load.Handler, sc *load.Sco
 				return err
 			}
 			m.task.Handler = out.Name
+			h.hot = h.hot || st.Risky
 			// A failure must not pass for done: the host would forget the handler.
 			st.Ignore, m.stays = m.ignore, false
 			out.Steps = append(out.Steps, *st)
@@ -209,7 +210,7 @@ func (h *hostRun) use(ctx context.Context, v visit) error {
 
 // block runs a block, under its guard if it has one.
 func (h *hostRun) block(ctx context.Context, n *load.Node, sc *load.Scope, verify bool) error {
-	if n.Guard != nil && h.run.opts.Mode == event.Apply {
+	if n.Guard != nil && (h.run.opts.Mode == event.Apply || h.run.opts.Mode == event.Plan) {
 		return h.guarded(ctx, n, sc)
 	}
 	return h.group(ctx, h.groupOf(n), sc, verify)

@@ -25,8 +25,9 @@ type stepMeta struct {
 	// stays is set when the host goes on after a failure, which still counts.
 	stays  bool
 	status event.Status
-	value  any  // the result, or an expr.Unknown
-	reads  bool // changes nothing; known for tasks on the controller
+	value  any   // the result, or an expr.Unknown
+	reads  bool  // changes nothing; known for tasks on the controller
+	port   int64 // where the SSH server is to listen after it
 
 	// A task with retry.until is several steps and one task. Its outcome waits in
 	// held until it is decided which step was the last.
@@ -77,6 +78,9 @@ func (h *hostRun) add(ctx context.Context, v visit) error {
 		return h.unknown(ctx, v, *unknown)
 	}
 	m.scope, m.sc = v.outer, v.sc
+	if st.Risky && !v.verify {
+		h.risks = append(h.risks, st.N)
+	}
 	h.expect(v, m)
 	planned := h.run.opts.Mode == event.Plan
 	if v.node.Until != nil && !planned {
@@ -203,7 +207,11 @@ func (h *hostRun) resolve(ctx context.Context, v visit) (*wire.Step, *stepMeta, 
 		st.Retries, st.Delay = e.Retry.Times, e.Retry.Delay
 	}
 	m := &stepMeta{task: h.task(n, st.N), node: n, notify: st.Notify, ignore: ignore}
+	if st.Risky, m.port, err = n.Risky(res, h.secrets); err != nil {
+		return nil, nil, nil, err
+	}
 	if e.OnController {
+		st.Risky = false
 		if m.reads, err = n.OnlyReads(res, h.secrets); err != nil {
 			return nil, nil, nil, err
 		}

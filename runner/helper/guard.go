@@ -33,8 +33,9 @@ type cover struct {
 // is refused before anything is written; its number is returned.
 func (s *server) guarded(p *wire.Program, secrets map[int]secret.Text) (refused int, err error) {
 	if s.cover == nil || s.cover.spec.Digest != p.Guarded.Digest {
-		s.cover = &cover{spec: p.Guarded}
+		s.cover = &cover{spec: p.Guarded, steps: slices.Clone(p.Guarded.Also)}
 	}
+	s.machine.Facts().Login.Ways = p.Guarded.Ways
 	for i := range p.Steps {
 		st := &p.Steps[i]
 		if !s.covers(st) {
@@ -47,9 +48,9 @@ func (s *server) guarded(p *wire.Program, secrets map[int]secret.Text) (refused 
 		}
 		s.cover.steps = append(s.cover.steps, st.N)
 	}
-	if !p.Guarded.Risky {
-		for _, h := range p.Handlers {
-			for i := range h.Steps {
+	for _, h := range p.Handlers {
+		for i := range h.Steps {
+			if s.covers(&h.Steps[i]) {
 				s.cover.steps = append(s.cover.steps, h.Steps[i].N)
 			}
 		}
@@ -61,8 +62,7 @@ func (s *server) guarded(p *wire.Program, secrets map[int]secret.Text) (refused 
 }
 
 func (s *server) covers(st *wire.Step) bool {
-	m := s.modules[st.Module]
-	return m != nil && (!s.cover.spec.Risky || m.Risk == task.Connectivity)
+	return !s.cover.spec.Risky || st.Risky
 }
 
 // takesBack fails for a step that could not be undone.

@@ -31,7 +31,7 @@ func (s *server) program(ctx context.Context, p *wire.Program, secrets map[int]s
 	}
 	done := &wire.Done{ID: p.ID}
 	if p.Guarded == nil {
-		s.cover = nil
+		s.cover, s.machine.Facts().Login.Ways = nil, nil
 	} else {
 		n, err := s.guarded(p, secrets)
 		if n != 0 {

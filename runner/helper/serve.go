@@ -318,6 +318,7 @@ func (s *server) welcome(ctx context.Context, h *wire.Hello) error {
 	if !slices.Contains(modes, h.Mode) {
 		return s.refuse(fmt.Sprintf("this helper does not know the mode %.40q", h.Mode))
 	}
+	s.machine.Facts().Login.Key = h.Key
 	w := &wire.Welcome{Min: wire.MinProtocol, Max: wire.MaxProtocol, Build: s.opts.Build,
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, Facts: s.machine.Facts()}
 	if err := s.openStore(); err != nil {

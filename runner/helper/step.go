@@ -156,6 +156,9 @@ func (s *server) state(ctx context.Context, st *wire.Step, b *task.Bound, r *wir
 	if st.Check {
 		return fmt.Errorf("%s is not as described: %s", b.Resource, summary(changes))
 	}
+	if err := s.lookFirst(ctx, st, b, reader); err != nil {
+		return err
+	}
 	jt, err := s.enter(ctx, st, b, r)
 	if err != nil {
 		return err
@@ -258,7 +261,11 @@ func (s *server) predict(ctx context.Context, st *wire.Step, b *task.Bound, r *w
 		r.Status = "unchanged"
 		return s.register(st, r, state)
 	}
+	before := s.login(ctx, st, w)
 	if err := b.Apply(ctx, w, state); err != nil && !errors.Is(err, task.ErrUnknown) {
+		return fmt.Errorf("it would fail: %w", err)
+	}
+	if err := s.shut(ctx, before, w); err != nil {
 		return fmt.Errorf("it would fail: %w", err)
 	}
 	if r.Tentative == "" {

@@ -269,18 +269,37 @@ func (n *Node) Resolve(ctx context.Context, sc *Scope, secrets *SecretTable) (re
 	return &Resolved{Args: b, Hidden: n.Args.reveals}, nil, nil
 }
 
+// Risky reports whether a task could cut the connection with resolved arguments, and
+// where it moves the port of the SSH server to, if it does.
+func (n *Node) Risky(res *Resolved, secrets *SecretTable) (risky bool, port int64, err error) {
+	b := n.bound
+	switch {
+	case n.Module.Action:
+		return n.Module.Risk == task.Connectivity, 0, nil
+	case b == nil:
+		if b, err = n.bind(res, secrets); err != nil {
+			return false, 0, err
+		}
+	}
+	return b.Risk == task.Connectivity, b.Port, nil
+}
+
+func (n *Node) bind(res *Resolved, secrets *SecretTable) (*task.Bound, error) {
+	args, err := source.FromJSON(n.Entry.ModulePos, res.Args)
+	if err != nil {
+		return nil, err
+	}
+	all := secrets.All()
+	return n.Module.Bind(args, func(id int) (secret.Text, bool) { t, ok := all[id]; return t, ok })
+}
+
 // OnlyReads reports whether a module changes nothing with resolved arguments.
 func (n *Node) OnlyReads(res *Resolved, secrets *SecretTable) (bool, error) {
 	m := n.Module
 	if m.ReadOnly || m.Wait || !m.MayRead {
 		return m.ReadOnly || m.Wait, nil
 	}
-	args, err := source.FromJSON(n.Entry.ModulePos, res.Args)
-	if err != nil {
-		return false, err
-	}
-	all := secrets.All()
-	b, err := m.Bind(args, func(id int) (secret.Text, bool) { t, ok := all[id]; return t, ok })
+	b, err := n.bind(res, secrets)
 	if err != nil {
 		return false, err
 	}

@@ -85,7 +85,8 @@ type Node struct {
 	Tasks         []*Node
 	Rescue        []*Node
 	Always        []*Node
-	Path          string // of the entry; inside a used playbook with its name in front
+	Path          string      // of the entry; inside a used playbook with its name in front
+	bound         *task.Bound // the module with its arguments, where they are the same for every host
 	folder        *folder
 	templates     map[string]*tmpl
 	faulty        bool // something is wrong with it whatever the host

@@ -29,7 +29,8 @@ func (c *compiler) args(sc *scope, n *Node, args *source.Node, at source.Pos) *T
 	hole := func(v *source.Node, path string, want reflect.Type, f *task.Field) (bool, source.Faults) {
 		return c.hole(sc, n, t, v, path, want, f)
 	}
-	_, faults := n.Module.Check(args, at, n.Path, hole)
+	bound, faults := n.Module.Check(args, at, n.Path, hole)
+	n.bound = bound
 	c.faults = append(c.faults, faults...)
 	return t
 }

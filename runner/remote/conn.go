@@ -42,6 +42,7 @@ type Endpoint struct {
 	Host    string // the name in the inventory
 	Address string // host:port, or "local"
 	User    string // who logged in
+	Key     string // fingerprint of the key that logged in, SHA256:…, or empty
 	Via     string // the jump hosts, joined by " > ", or empty
 	Local   bool
 }

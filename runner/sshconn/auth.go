@@ -25,6 +25,7 @@ type credentials struct {
 	hint     string
 	secret   func() (string, error) // the password, or nil
 	agent    net.Conn
+	used     string // fingerprint of the key that signed last; empty after a password
 }
 
 func (c *credentials) Close() {
@@ -253,12 +254,20 @@ func heldKey(held []agentKey, pub ssh.PublicKey) (ssh.Signer, bool) {
 func (c *credentials) methods() []ssh.AuthMethod {
 	var all []ssh.AuthMethod
 	if len(c.signers) > 0 {
-		all = append(all, ssh.PublicKeys(c.signers...))
+		noted := make([]ssh.Signer, len(c.signers))
+		for i, s := range c.signers {
+			noted[i] = noting(s, func() { c.used = ssh.FingerprintSHA256(s.PublicKey()) })
+		}
+		all = append(all, ssh.PublicKeys(noted...))
 	}
 	if c.secret == nil {
 		return all
 	}
-	return append(all, ssh.PasswordCallback(c.secret), ssh.KeyboardInteractive(c.answer))
+	password := func() (string, error) {
+		c.used = ""
+		return c.secret()
+	}
+	return append(all, ssh.PasswordCallback(password), ssh.KeyboardInteractive(c.answer))
 }
 
 // answer gives the password to the one hidden question that PAM asks, and to
@@ -270,6 +279,7 @@ func (c *credentials) answer(_, _ string, questions []string, echos []bool) ([]s
 	if len(questions) != 1 || echos[0] {
 		return nil, errors.New("the server asks for more than a password")
 	}
+	c.used = ""
 	secret, err := c.secret()
 	return []string{secret}, err
 }

@@ -36,7 +36,7 @@ func newConn(r *route, links []*link, counter *Counter) *conn {
 	last := links[len(links)-1]
 	c := &conn{
 		link: last, links: links, counter: counter, done: make(chan struct{}), procs: map[*process]struct{}{},
-		endpoint: remote.Endpoint{Host: r.name, Address: last.address(), User: last.rung.User},
+		endpoint: remote.Endpoint{Host: r.name, Address: last.address(), User: last.rung.User, Key: last.key},
 	}
 	var via []string
 	for _, l := range links[:len(links)-1] {

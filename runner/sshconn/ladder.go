@@ -205,13 +205,14 @@ func (c *climb) once(ctx context.Context, rung Rung) (*link, *Attempt) {
 		a.trusted, _ = talk.check.verdict()
 		return nil, a
 	}
-	return &link{client: client, raw: m, route: c.route, rung: rung}, nil
+	return &link{client: client, raw: m, route: c.route, rung: rung, key: c.creds.used}, nil
 }
 
 // login does handshake and log-in on a connection, which it closes on failure.
 func (c *climb) login(ctx context.Context, m *meter, rung Rung, talk *conversation) (*ssh.Client, error) {
 	w := watch(ctx, m, "handshake", c.route.stepTimeout)
 	talk.check.passed = func() { w.step("log-in") }
+	c.creds.used = ""
 	config := &ssh.ClientConfig{
 		User: rung.User, Auth: c.creds.methods(), ClientVersion: clientVersion,
 		HostKeyCallback:   talk.check.callback,

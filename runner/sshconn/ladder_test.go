@@ -88,7 +88,12 @@ func TestRunsAProgram(t *testing.T) {
 		t.Errorf("got %q, %q, %d, want hello, no, 3", out, errs, status)
 	}
 	want := remote.Endpoint{Host: "web1", Address: fmt.Sprintf("127.0.0.1:%d", b.port), User: "me"}
-	if got := c.Describe(); got != want {
+	got := c.Describe()
+	if !strings.HasPrefix(got.Key, "SHA256:") {
+		t.Errorf("Describe: got the key %q, want the fingerprint of the one that logged in", got.Key)
+	}
+	want.Key = got.Key
+	if got != want {
 		t.Errorf("Describe: got %+v, want %+v", got, want)
 	}
 }

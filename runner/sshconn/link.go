@@ -16,6 +16,7 @@ type link struct {
 	raw    *meter
 	route  *route
 	rung   Rung
+	key    string // fingerprint of the key that logged in, or empty
 }
 
 func (l *link) address() string { return l.route.address(l.rung.Port) }

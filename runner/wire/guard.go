@@ -3,6 +3,8 @@ package wire
 import (
 	"fmt"
 	"time"
+
+	"holdfast/tasks/task"
 )
 
 // Guarded says what a guard covers and how it is confirmed.
@@ -13,6 +15,10 @@ type Guarded struct {
 	// Risky covers only the steps whose module can cut the connection, for steps
 	// that the author did not put into a guard.
 	Risky bool `json:"risky,omitempty"`
+	// Also are steps of earlier programs that are taken back too, because what they
+	// changed comes into force only now.
+	Also []int      `json:"also,omitempty"`
+	Ways []task.Way `json:"ways,omitempty"` // what has to stay open
 }
 
 // The actions on a guard.
@@ -50,6 +56,17 @@ const maxPaths = 16
 func (g *Guarded) ensureValid() error {
 	if len(g.Digest) != 64 || g.Within <= 0 || g.Within > time.Hour || len(g.Paths) == 0 || len(g.Paths) > maxPaths {
 		return fmt.Errorf("a guard is out of range")
+	}
+	if len(g.Also) > maxSteps || len(g.Ways) > maxPaths {
+		return fmt.Errorf("a list is too long")
+	}
+	for _, w := range g.Ways {
+		if w.Port < 0 || w.Port > 65535 {
+			return fmt.Errorf("a port is out of range")
+		}
+		if err := names(w.User); err != nil {
+			return err
+		}
 	}
 	return names(g.Paths...)
 }

@@ -47,6 +47,7 @@ type Hello struct {
 	Controller string `json:"controller,omitempty"`
 	User       string `json:"user,omitempty"`
 	Command    string `json:"command,omitempty"`
+	Key        string `json:"key,omitempty"` // fingerprint of the SSH key that logged in
 	// Guard is the one question of a talk about the guard: the welcome answers it, and
 	// the helper ends.
 	Guard *Guard `json:"guard,omitempty"`
@@ -162,6 +163,7 @@ type Step struct {
 	Timeout  time.Duration   `json:"timeout"`
 	Register bool            `json:"register,omitempty"` // the result comes back
 	Hidden   bool            `json:"hidden,omitempty"`   // arguments revealed a secret: no diff, no output
+	Risky    bool            `json:"risky,omitempty"`    // it could cut the connection
 	Check    bool            `json:"check,omitempty"`    // a difference is a failure and nothing is changed
 	Retries  int             `json:"retries,omitempty"`
 	Delay    time.Duration   `json:"delay,omitempty"`  // between retries

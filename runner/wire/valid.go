@@ -84,7 +84,7 @@ func (h *Hello) ensureValid() error {
 			return err
 		}
 	}
-	return names(h.Run, h.Mode, h.Build, h.Playbook, h.Version, h.Controller, h.User, h.Command, h.Token)
+	return names(h.Run, h.Mode, h.Build, h.Playbook, h.Version, h.Key, h.Controller, h.User, h.Command, h.Token)
 }
 
 func (a *Attached) ensureValid() error {

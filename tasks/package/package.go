@@ -40,6 +40,12 @@ var doc string
 // Module manages packages.
 var Module = task.New(task.Def[Params, State]{
 	Name: "package", Doc: doc, Validate: validate, Resource: resource,
+	RiskOf: func(p Params) task.Risk {
+		if task.RisksPackages(p.Absent) {
+			return task.Connectivity
+		}
+		return ""
+	},
 	Observe: observe, Diff: diff, Apply: apply,
 })
 

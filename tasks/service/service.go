@@ -49,6 +49,12 @@ var doc string
 // Module manages units of the service manager.
 var Module = task.New(task.Def[Params, State]{
 	Name: "service", Doc: doc, Validate: validate, Resource: resource,
+	RiskOf: func(p Params) task.Risk {
+		if p.User == nil && task.RisksUnit(p.Name) {
+			return task.Connectivity
+		}
+		return ""
+	},
 	Observe: observe, Diff: diff, Apply: apply,
 })
 

@@ -278,41 +278,53 @@ func (c *conf) own(name, key string) []string {
 	return nil
 }
 
-// lookFirst refuses a change after which nobody could log in as we did.
+// lookFirst refuses a change after which nobody could log in over a way that has to
+// stay open.
 func lookFirst(ctx context.Context, r task.Reader, p Params, s State, after *conf) error {
 	login := r.Facts().Login
-	refuse := func(why string) error {
-		return fmt.Errorf("refused: %s could not log in again: %s; say allow_lockout: true where another way in is certain", login.User, why)
-	}
 	if p.Port != nil && s.Open && !slices.Contains(s.Ports, *p.Port) && login.ServerPort != *p.Port {
-		return refuse(fmt.Sprintf("something else listens on port %d already", *p.Port))
+		return refuse(login, fmt.Sprintf("something else listens on port %d already", *p.Port))
 	}
 	if login.PeerAddr == "" {
 		return nil // nobody is logged in by SSH
 	}
-	user, err := r.LookupUser(ctx, login.User)
-	if err != nil {
-		return err
+	for _, way := range login.Each() {
+		why, err := shut(ctx, r, p, after, way)
+		if err != nil {
+			return err
+		}
+		if why != "" {
+			return refuse(way, why)
+		}
 	}
-	if user == nil {
-		return nil
+	return nil
+}
+
+func refuse(login task.Login, why string) error {
+	return fmt.Errorf("refused: %s could not log in again: %s; say allow_lockout: true where another way in is certain", login.User, why)
+}
+
+// shut says why an account could not log in any more, or nothing.
+func shut(ctx context.Context, r task.Reader, p Params, after *conf, login task.Login) (why string, err error) {
+	user, err := r.LookupUser(ctx, login.User)
+	if err != nil || user == nil {
+		return "", err
 	}
 	groups := append([]string{user.Group}, user.Groups...)
 	settings := after.forLogin(login, groups)
 	if locked(user) && strings.EqualFold(first(settings["usepam"], "no"), "no") && after.certain("usepam") {
-		return refuse("without UsePAM sshd lets nobody in whose password is locked")
+		return "without UsePAM sshd lets nobody in whose password is locked", nil
 	}
 	types, err := keyTypes(ctx, r, user, settings)
 	if err != nil {
-		return err
+		return "", err
 	}
-	why := ""
 	for _, t := range types {
 		if why = Lockout(p, settings, login, groups, t); why == "" {
-			return nil
+			return "", nil
 		}
 	}
-	return refuse(why)
+	return why, nil
 }
 
 // locked reports whether the password field begins with an exclamation mark, which

@@ -46,6 +46,12 @@ var Module = task.New(task.Def[Params, State]{
 	Name: "sshd", Doc: doc, Risk: task.Connectivity, Validate: validate,
 	Resource: func(p Params) string { return file(p) },
 	Observe:  observe, Diff: diff, Apply: apply,
+	Port: func(p Params) int64 {
+		if p.Port == nil {
+			return 0
+		}
+		return *p.Port
+	},
 })
 
 var (

@@ -36,4 +36,8 @@ type Login struct {
 	PeerPort   int64  `yaml:"peer_port" json:"peer_port" doc:"Port of the controller."`
 	ServerAddr string `yaml:"server_addr" json:"server_addr" doc:"Address of the host that was connected to."`
 	ServerPort int64  `yaml:"server_port" json:"server_port" doc:"Port of the SSH server."`
+	// Key is the fingerprint of the key that logged in, SHA256:…, or empty when nobody knows.
+	Key string `yaml:"-" json:"-"`
+	// Ways are what a guard says has to stay open; none means the connection itself.
+	Ways []Way `yaml:"-" json:"-"`
 }

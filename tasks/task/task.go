@@ -26,6 +26,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"strings"
 
 	"holdfast/playbooks/source"
 )
@@ -38,9 +39,12 @@ const Connectivity Risk = "connectivity"
 
 // Def defines a module that brings a host into a state.
 type Def[P, S any] struct {
-	Name     string // as playbooks spell it: "file"
-	Doc      string // the module's doc.md
-	Risk     Risk
+	Name string // as playbooks spell it: "file"
+	Doc  string // the module's doc.md
+	Risk Risk
+	// RiskOf says what these arguments risk, where that is not Risk for all. Without it,
+	// a resource that is a file risks what [RisksLogin] says.
+	RiskOf   func(P) Risk
 	Validate func(P) error  // optional: rules across fields; see [FieldErrorf]
 	Resource func(P) string // what the task is about: "/etc/motd", "fail2ban.service"
 	Observe  func(context.Context, Reader, P) (S, error)
@@ -49,6 +53,8 @@ type Def[P, S any] struct {
 	Undo     func(context.Context, Writer, P, S) error // optional; S is from before Apply
 	// Irreversible says why there is no Undo although Apply runs commands.
 	Irreversible string
+	// Port says where the SSH server is to listen afterwards; 0 leaves it.
+	Port func(P) int64
 	// TLS says that it may speak TLS from the host: the larger helper is sent then.
 	TLS bool
 }
@@ -109,6 +115,8 @@ type Module struct {
 // actions have Run. Skip and Undo may be nil.
 type Bound struct {
 	Resource   string
+	Risk       Risk  // of these arguments
+	Port       int64 // where the SSH server is to listen afterwards, if these arguments move it
 	Reversible bool
 	ReadOnly   bool // of an action: it changes nothing with these arguments
 	Observe    func(context.Context, Reader) (state any, changes []Change, err error)
@@ -136,7 +144,16 @@ func New[P, S any](def Def[P, S]) *Module {
 			return nil
 		}
 		secrets := sensitive(m.Params, p)
-		b := &Bound{Resource: def.Resource(*p), Reversible: def.Irreversible == ""}
+		b := &Bound{Resource: def.Resource(*p), Reversible: def.Irreversible == "", Risk: def.Risk}
+		switch {
+		case def.RiskOf != nil:
+			b.Risk = def.RiskOf(*p)
+		case strings.HasPrefix(b.Resource, "/") && RisksLogin(b.Resource):
+			b.Risk = Connectivity
+		}
+		if def.Port != nil {
+			b.Port = def.Port(*p)
+		}
 		b.Observe = func(ctx context.Context, r Reader) (any, []Change, error) {
 			s, err := def.Observe(ctx, r, *p)
 			if err != nil {
@@ -178,7 +195,7 @@ func NewAction[P, R any](def ActionDef[P, R]) *Module {
 			return nil
 		}
 		reads := def.ReadOnly || def.Reads != nil && def.Reads(*p)
-		b := &Bound{Resource: def.Resource(*p), ReadOnly: reads, Reversible: reads || def.Wait || def.Undo != nil}
+		b := &Bound{Resource: def.Resource(*p), ReadOnly: reads, Reversible: reads || def.Wait || def.Undo != nil, Risk: def.Risk}
 		if def.Reversible != nil && !reads {
 			b.Reversible = def.Reversible(*p)
 		}

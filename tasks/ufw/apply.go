@@ -194,30 +194,37 @@ func firewall(s settings, tables []*table) Firewall {
 }
 
 // lookFirst refuses a change that would drop the next login where the last one got
-// through.
+// through, over every way that has to stay open.
 func lookFirst(ctx context.Context, r task.Reader, before, after Firewall) error {
-	login := r.Facts().Login
-	ports, err := sshPorts(ctx, r)
+	listed, err := sshPorts(ctx, r)
 	if err != nil {
 		return err
 	}
-	if len(ports) == 0 {
-		ports = []int64{login.ServerPort}
+	here := r.Facts().Login
+	for _, login := range here.Each() {
+		ports := listed
+		if len(ports) == 0 || login.ServerPort != here.ServerPort {
+			ports = []int64{login.ServerPort} // a guard names its port
+		}
+		if why := closed(before, after, login, ports); why != "" {
+			return fmt.Errorf("refused: %s could not connect again: %s; allow it first, or say allow_lockout: true where another way in is certain", login.User, why)
+		}
 	}
-	why := ""
+	return nil
+}
+
+// closed says why none of the ports would be reached any more that were reached before.
+func closed(before, after Firewall, login task.Login, ports []int64) (why string) {
 	for _, port := range ports {
 		login.ServerPort = port
 		if Lockout(before, login) != "" {
 			continue // it is not this change that closes it
 		}
 		if why = Lockout(after, login); why == "" {
-			return nil
+			return ""
 		}
 	}
-	if why == "" {
-		return nil
-	}
-	return fmt.Errorf("refused: %s could not connect again: %s; allow it first, or say allow_lockout: true where another way in is certain", login.User, why)
+	return why
 }
 
 var portRule = regexp.MustCompile(`(?mi)^[ \t]*port[ \t=]+"?([0-9]+)`)
