@@ -138,6 +138,14 @@ func irreversible(m *task.Module, b *task.Bound, st *wire.Step) string {
 	return ""
 }
 
+// oneWay says why what is about to be done cannot be taken back, where that depends on
+// the state of the host.
+func oneWay(r *wire.Result, state any) {
+	if s, ok := state.(interface{ OneWay() string }); ok && r.Irreversible == "" && len(r.Changes) > 0 {
+		r.Irreversible = s.OneWay()
+	}
+}
+
 // state brings a resource into its state, or says what that would change.
 func (s *server) state(ctx context.Context, st *wire.Step, b *task.Bound, r *wire.Result) error {
 	if s.overlay != nil {
@@ -149,6 +157,7 @@ func (s *server) state(ctx context.Context, st *wire.Step, b *task.Bound, r *wir
 		return err
 	}
 	r.Changes = s.shown(st, changes)
+	oneWay(r, state)
 	if len(changes) == 0 {
 		r.Status = "unchanged"
 		return s.register(st, r, state)
@@ -257,6 +266,7 @@ func (s *server) predict(ctx context.Context, st *wire.Step, b *task.Bound, r *w
 		return err
 	}
 	r.Changes = s.shown(st, changes)
+	oneWay(r, state)
 	if len(changes) == 0 {
 		r.Status = "unchanged"
 		return s.register(st, r, state)

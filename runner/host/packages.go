@@ -98,26 +98,30 @@ func delta(before, after map[string]string) packagesDelta {
 
 // InstallPackages installs, upgrades or downgrades packages in one transaction.
 func (w *writer) InstallPackages(ctx context.Context, specs []task.PackageSpec) error {
+	list := make([]apt.Spec, len(specs))
+	for i, s := range specs {
+		list[i] = apt.Spec{Name: s.Name, Version: s.Version, Latest: s.Latest, Lean: s.Lean}
+	}
+	return w.installPackages(ctx, list)
+}
+
+func (w *writer) installPackages(ctx context.Context, list []apt.Spec) error {
 	var names []string
-	for _, s := range specs {
+	for _, s := range list {
 		names = append(names, s.Name)
 	}
 	if err := w.root(); err != nil {
 		return fmt.Errorf("cannot install %s: %w", strings.Join(names, ", "), err)
 	}
-	if done, err := w.satisfied(specs); done || err != nil {
+	if done, err := w.satisfied(list); done || err != nil {
 		return err
-	}
-	list := make([]apt.Spec, len(specs))
-	for i, s := range specs {
-		list[i] = apt.Spec{Name: s.Name, Version: s.Version, Latest: s.Latest, Lean: s.Lean}
 	}
 	return w.changePackages(ctx, opInstall, names, nil, func() error {
 		return w.m.apt.Install(ctx, list, w.m.runTool, w.Progress)
 	})
 }
 
-func (w *writer) satisfied(specs []task.PackageSpec) (bool, error) {
+func (w *writer) satisfied(specs []apt.Spec) (bool, error) {
 	for _, s := range specs {
 		i, err := w.m.apt.Status(s.Name)
 		if err != nil {

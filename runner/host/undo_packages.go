@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"holdfast/runner/host/apt"
 	"holdfast/runner/journal"
 	"holdfast/tasks/task"
 )
@@ -24,22 +25,33 @@ func (u *undo) packages(ctx context.Context, w *writer, e *journal.Entry) (step,
 	if err != nil {
 		return step{}, err
 	}
+	asked, err := decode[[]string](e.Want)
+	if err != nil {
+		return step{}, err
+	}
 	p, err := u.plan(d)
 	if err != nil || p.empty() {
 		return step{}, err
 	}
-	s := step{action: p.String()}
-	if len(p.moved) > 0 {
-		s.refused = strings.Join(p.moved, ", ")
-	}
-	if len(p.purge) > 0 {
-		more, err := u.alsoRemoved(ctx, p.purge)
-		if err != nil {
+	if len(p.moved) == 0 { // apt does not even want to try with a package that is held
+		if err := u.spare(ctx, p, asked); err != nil {
 			return step{}, err
 		}
-		p.also = more
-		if len(more) > 0 {
-			s.refused = strings.Join(append(p.moved, "these came since and need them: "+strings.Join(more, ", ")), ", ")
+	}
+	s := step{action: p.String()}
+	if len(p.kept) > 0 {
+		s.message = "what came since needs these, and they stay: " + strings.Join(p.kept, ", ")
+	}
+	if len(p.also) > 0 {
+		p.moved = append(p.moved, "these came since and need them: "+strings.Join(p.also, ", "))
+	}
+	s.refused = strings.Join(p.moved, ", ")
+	if p.empty() {
+		return s, nil
+	}
+	if u.o.Plan {
+		if _, missing, err := u.obtainable(ctx, p.install); err != nil || len(missing) > 0 {
+			return step{}, errors.Join(err, gone(missing))
 		}
 	}
 	s.act = func() error { return u.packagesBack(ctx, w, p, d, before) }
@@ -69,7 +81,8 @@ func (u *undo) packagesDelta(e *journal.Entry, before packagesBefore) (d package
 type packagePlan struct {
 	purge   []string
 	also    []string // goes along with them
-	install []task.PackageSpec
+	kept    []string // came with the run and stays, because others need it by now
+	install []apt.Spec
 	moved   []string // why the whole is refused
 }
 
@@ -99,7 +112,11 @@ func (u *undo) plan(d packagesDelta) (*packagePlan, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, there := now[name]; there || info.Config {
+		_, there := now[name]
+		switch {
+		case there && info.Held:
+			p.moved = append(p.moved, held(name))
+		case there || info.Config:
 			p.purge = append(p.purge, name)
 		}
 	}
@@ -108,17 +125,60 @@ func (u *undo) plan(d packagesDelta) (*packagePlan, error) {
 		switch now[name] {
 		case v[0]:
 		case v[1]:
-			p.install = append(p.install, task.PackageSpec{Name: name, Version: v[0]})
+			info, err := u.m.apt.Status(name)
+			if err != nil {
+				return nil, err
+			}
+			if info.Held {
+				p.moved = append(p.moved, held(name))
+				continue
+			}
+			p.install = append(p.install, apt.Spec{Name: name, Version: v[0]})
 		default:
 			p.moved = append(p.moved, fmt.Sprintf("%s is now at %q, not at %s", name, now[name], v[1]))
 		}
 	}
 	for _, name := range sortedKeys(d.Removed) {
 		if _, there := now[name]; !there {
-			p.install = append(p.install, task.PackageSpec{Name: name, Version: d.Removed[name]})
+			p.install = append(p.install, apt.Spec{Name: name, Version: d.Removed[name]})
 		}
 	}
 	return p, nil
+}
+
+func held(name string) string {
+	return name + " is held ('apt-mark unhold " + name + "' lets go of it)"
+}
+
+// spare leaves out of what is purged the packages that came along with the run and that
+// others need by now: they are no longer the run's alone. A package that the run was
+// asked for is not spared, so that what needs it is named instead.
+func (u *undo) spare(ctx context.Context, p *packagePlan, asked []string) error {
+	for len(p.purge) > 0 {
+		also, err := u.alsoRemoved(ctx, p.purge)
+		if p.also = also; err != nil || len(also) == 0 {
+			return err
+		}
+		var spared []string
+		for _, name := range p.purge {
+			if slices.Contains(asked, name) {
+				continue
+			}
+			takes, err := u.alsoRemoved(ctx, []string{name})
+			if err != nil {
+				return err
+			}
+			if slices.ContainsFunc(takes, func(t string) bool { return slices.Contains(also, t) }) {
+				spared = append(spared, name)
+			}
+		}
+		if len(spared) == 0 {
+			return nil
+		}
+		p.kept = append(p.kept, spared...)
+		p.purge = slices.DeleteFunc(p.purge, func(name string) bool { return slices.Contains(spared, name) })
+	}
+	return nil
 }
 
 // alsoRemoved returns what would have to go along with packages.
@@ -143,7 +203,7 @@ func (u *undo) packagesBack(ctx context.Context, w *writer, p *packagePlan, d pa
 		return err
 	}
 	if len(specs) > 0 {
-		if err := w.InstallPackages(ctx, specs); err != nil {
+		if err := w.installPackages(ctx, specs); err != nil {
 			return err
 		}
 	}
@@ -155,14 +215,19 @@ func (u *undo) packagesBack(ctx context.Context, w *writer, p *packagePlan, d pa
 		errs = append(errs, u.m.apt.MarkAuto(ctx, auto, true, u.m.runTool))
 	}
 	errs = append(errs, u.packageAccounts(ctx, w, d.Accounts))
-	if len(missing) > 0 {
-		errs = append(errs, fmt.Errorf("cannot get back %s: no package source has that version any more", strings.Join(missing, ", ")))
+	return errors.Join(append(errs, gone(missing))...)
+}
+
+// gone is the error of packages that cannot be had any more.
+func gone(missing []string) error {
+	if len(missing) == 0 {
+		return nil
 	}
-	return errors.Join(errs...)
+	return fmt.Errorf("cannot get back %s: no package source has that version any more, and apt keeps no copy of it", strings.Join(missing, ", "))
 }
 
 // obtainable splits packages into those that can be had and those that cannot.
-func (u *undo) obtainable(ctx context.Context, want []task.PackageSpec) (specs []task.PackageSpec, missing []string, err error) {
+func (u *undo) obtainable(ctx context.Context, want []apt.Spec) (specs []apt.Spec, missing []string, err error) {
 	if len(want) == 0 {
 		return nil, nil, nil
 	}
@@ -175,17 +240,22 @@ func (u *undo) obtainable(ctx context.Context, want []task.PackageSpec) (specs [
 		return nil, nil, err
 	}
 	for _, s := range want {
-		if slices.Contains(offers[s.Name].Versions, s.Version) {
-			specs = append(specs, s)
-		} else {
-			missing = append(missing, s.Name+" "+s.Version)
+		if !slices.Contains(offers[s.Name].Versions, s.Version) {
+			if s.File, err = u.m.apt.Cached(s.Name, s.Version); err != nil {
+				return nil, nil, err
+			}
+			if s.File == "" {
+				missing = append(missing, s.Name+" "+s.Version)
+				continue
+			}
 		}
+		specs = append(specs, s)
 	}
 	return specs, missing, nil
 }
 
 // again returns the packages that are to count as installed for others' sake only.
-func again(back []task.PackageSpec, manual, auto []string) []string {
+func again(back []apt.Spec, manual, auto []string) []string {
 	out := slices.Clone(manual)
 	for _, s := range back {
 		if slices.Contains(auto, s.Name) {

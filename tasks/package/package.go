@@ -29,6 +29,7 @@ type State struct {
 	Newest    map[string]string `yaml:"newest" json:"newest" doc:"Version that the lists offer, by name; looked up with latest only."`
 	Broken    []string          `yaml:"broken" json:"broken" doc:"Packages that are unpacked or half configured."`
 	Leftover  []string          `yaml:"leftover" json:"leftover" doc:"Packages of which the configuration is left."`
+	Lost      []string          `yaml:"lost" json:"lost" doc:"Packages whose version could not be had again once another one is installed."`
 	Held      []string          `yaml:"held" json:"held" doc:"Packages that are held, which latest leaves alone."`
 	Stale     bool              `yaml:"stale" json:"stale" doc:"The lists are older than refresh allows."`
 	Refreshed string            `yaml:"refreshed" json:"refreshed" doc:"When the lists were refreshed, or empty; looked up with refresh only."`
@@ -138,10 +139,87 @@ func observe(ctx context.Context, r task.Reader, p Params) (State, error) {
 		}
 		s.Stale = time.Since(at) > p.Refresh.Std()
 	}
-	if !p.Latest {
-		return s, nil
+	if p.Latest {
+		if err := s.lookUpNewest(ctx, r, p); err != nil {
+			return State{}, err
+		}
 	}
-	return s, s.lookUpNewest(ctx, r, p)
+	return s, s.lookUpWayBack(ctx, r, p)
+}
+
+// OneWay says which upgrades could not be taken back.
+func (s State) OneWay() string {
+	if len(s.Lost) == 0 {
+		return ""
+	}
+	return "no package source offers this version any more: " + strings.Join(s.Lost, ", ")
+}
+
+// lookUpWayBack finds the versions that would be replaced and that nobody could get
+// again: no source offers them, and apt keeps no copy.
+func (s *State) lookUpWayBack(ctx context.Context, r task.Reader, p Params) error {
+	var moving []string
+	for _, entry := range p.Install {
+		w := parse(entry)
+		if _, differs := diffInstall(p, *s, w); differs && s.Versions[w.name] != "" {
+			moving = append(moving, w.name)
+		}
+	}
+	if len(moving) == 0 {
+		return nil
+	}
+	out, err := r.Query(ctx, task.Command{Argv: append([]string{"apt-cache", "policy", "--"}, moving...), MaxOutput: 1 << 20})
+	if err != nil {
+		return err
+	}
+	for _, name := range moving {
+		version := s.Versions[name]
+		if slices.Contains(offered(out.Stdout, name), version) {
+			continue
+		}
+		kept, err := cached(ctx, r, name, version)
+		if err != nil {
+			return err
+		}
+		if !kept {
+			s.Lost = append(s.Lost, wanted{name, version}.String())
+		}
+	}
+	return nil
+}
+
+// offered returns the versions of a package that a source has, as apt-cache policy
+// prints them: a version, and deeper, where it is from.
+func offered(text, name string) (out []string) {
+	at, version := "", ""
+	for line := range strings.Lines(text) {
+		words := strings.Fields(strings.TrimPrefix(line, " ***"))
+		switch {
+		case len(words) == 0:
+		case line[0] != ' ':
+			at, version = strings.TrimSuffix(words[0], ":"), ""
+		case at != name:
+		case !strings.HasPrefix(line, "        "):
+			version = words[0]
+		case len(words) > 1 && !strings.HasSuffix(words[1], "/dpkg/status"):
+			out = append(out, version)
+		}
+	}
+	return out
+}
+
+// archives is where apt keeps what it downloaded.
+const archives = "/var/cache/apt/archives"
+
+func cached(ctx context.Context, r task.Reader, name, version string) (bool, error) {
+	info, err := r.Stat(ctx, archives)
+	if err != nil || info.Kind != task.KindDir {
+		return false, err
+	}
+	files, err := r.ReadDir(ctx, archives)
+	name, _, _ = strings.Cut(name, ":")
+	begin := name + "_" + strings.ReplaceAll(version, ":", "%3a") + "_"
+	return slices.ContainsFunc(files, func(f string) bool { return strings.HasPrefix(f, begin) && strings.HasSuffix(f, ".deb") }), err
 }
 
 func (s *State) look(ctx context.Context, r task.Reader, name string) error {

@@ -44,6 +44,8 @@ type Spec struct {
 	// Lean leaves out what the package merely recommends. One lean spec makes the
 	// whole transaction lean.
 	Lean bool
+	// File is where the package lies on this machine; apt gets it from a source otherwise.
+	File string
 }
 
 // Action is one step of a transaction that apt would make.

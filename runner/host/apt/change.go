@@ -135,6 +135,10 @@ func (s *System) installArgs(specs []Spec) ([]string, error) {
 		if info.Version != "" && CompareVersions(spec.Version, info.Version) < 0 {
 			args = append(args, "--allow-downgrades")
 		}
+		if spec.File != "" {
+			want = append(want, spec.File)
+			continue
+		}
 		want = append(want, spec.Name+"="+spec.Version)
 	}
 	if len(want) == 0 {

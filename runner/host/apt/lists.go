@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -130,6 +131,24 @@ func (s *System) Lookup(ctx context.Context, names []string, run Runner) (map[st
 			&Failed{Command: argv[0], Status: status, Reason: reason(out)})
 	}
 	return parsePolicy(lines), nil
+}
+
+// Cached returns where apt keeps a copy of a package in exactly that version, or "".
+func (s *System) Cached(name, version string) (string, error) {
+	if err := checkName(name, version); err != nil || version == "" {
+		return "", err
+	}
+	name, arch, _ := strings.Cut(name, ":")
+	if arch == "" {
+		arch = "*"
+	}
+	// apt quotes what file systems or URIs may not like (apt-pkg's QuoteString).
+	pattern := s.path("var/cache/apt/archives/" + name + "_" + strings.ReplaceAll(version, ":", "%3a") + "_" + arch + ".deb")
+	found, err := filepath.Glob(pattern)
+	if err != nil || len(found) == 0 {
+		return "", err
+	}
+	return found[0], nil
 }
 
 // parsePolicy reads the answer of apt-cache policy. A version counts as one that
