@@ -183,7 +183,7 @@ func (h *hostRun) talk(ctx context.Context) (err error) {
 func (h *hostRun) sessionOptions() remote.Options {
 	opts := h.run.opts.Session(h.host)
 	opts.Hello = h.run.hello()
-	opts.Hello.Resume = h.resumed
+	opts.Hello.Resume, opts.Hello.Key = h.resumed, h.conn.Describe().Key
 	opts.Pushed = func(p remote.Pushed) {
 		h.run.emit(h.host.Name, event.Event{HelperPushed: &event.HelperPushed{Bytes: p.Bytes, Platform: p.Platform, Path: p.Path, Duration: p.Took}})
 	}

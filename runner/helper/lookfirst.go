@@ -25,7 +25,7 @@ func (s *server) lookFirst(ctx context.Context, st *wire.Step, b *task.Bound, re
 	if err != nil || b.Apply(ctx, w, state) != nil {
 		return nil //nolint:nilerr // what fails in the rehearsal fails on the host too, and is reported there
 	}
-	return s.shut(ctx, before, w)
+	return s.refuseShut(ctx, before, w)
 }
 
 // watched reports whether a step could shut out a login that there is.
@@ -58,7 +58,7 @@ func (e *shutOut) Hint() string {
 	return "make the new way in first, and name it: guard: {via: {user: …, port: …}} around both"
 }
 
-func (s *server) shut(ctx context.Context, before *lookfirst.Picture, r task.Reader) error {
+func (s *server) refuseShut(ctx context.Context, before *lookfirst.Picture, r task.Reader) error {
 	if before == nil {
 		return nil
 	}

@@ -275,7 +275,7 @@ func (s *server) predict(ctx context.Context, st *wire.Step, b *task.Bound, r *w
 	if err := b.Apply(ctx, w, state); err != nil && !errors.Is(err, task.ErrUnknown) {
 		return fmt.Errorf("it would fail: %w", err)
 	}
-	if err := s.shut(ctx, before, w); err != nil {
+	if err := s.refuseShut(ctx, before, w); err != nil {
 		return fmt.Errorf("it would fail: %w", err)
 	}
 	if r.Tentative == "" {
