@@ -32,6 +32,7 @@ var reveals = map[string]string{
 	"runner/journal":         "a before-image of a secret file is encrypted",
 	"tasks/alert":            "an address, a header or a topic that is one",
 	"tasks/env_file":         "a line of a file whose content is secret then",
+	"tasks/http":             "a body that is one",
 	"tasks/json":             "a value in a file whose content is secret then",
 	"tasks/random_secret":    "a file whose content it is",
 	"tasks/file":             "a file whose content is the secret",

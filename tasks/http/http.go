@@ -6,6 +6,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -23,10 +24,13 @@ type Params struct {
 	Headers   map[string]string `yaml:"headers" doc:"Headers of the request."`
 	Secrets   []task.Header     `yaml:"secret_headers" doc:"Headers whose values must not be seen."`
 	Body      *string           `yaml:"body" doc:"What to send."`
+	Secret    task.SecretText   `yaml:"secret_body" validate:"excludes=body" doc:"What to send, when it must not be seen."`
 	Status    []int64           `yaml:"status" doc:"The statuses that are fine; without it, 200 to 299."`
 	Contains  *string           `yaml:"contains" doc:"What the answer's body must contain."`
+	JSON      map[string]string `yaml:"json" doc:"What the answer, which is JSON then, must have at paths: status.db: up."`
 	Redirects int64             `yaml:"redirects" default:"0" validate:"min=0,max=10" doc:"How many redirects to follow."`
 	Socket    *task.Path        `yaml:"socket" doc:"A Unix socket to talk over; the host in the URL is then a name only."`
+	Proxy     string            `yaml:"proxy" default:"none" doc:"http://host:port of a proxy, none, or env for what the environment of the host says."`
 	Insecure  bool              `yaml:"insecure" default:"false" doc:"Whether any certificate of the server is accepted."`
 }
 
@@ -63,8 +67,20 @@ func validate(p Params) error {
 		return task.FieldErrorf("url", "%q is no URL: want http:// or https://", p.URL)
 	case p.Body != nil && p.reads():
 		return task.FieldErrorf("body", "a %s request sends none", p.Method)
+	case !p.Secret.IsZero() && p.reads():
+		return task.FieldErrorf("secret_body", "a %s request sends none", p.Method)
 	case p.Contains != nil && p.Method == "HEAD":
 		return task.FieldErrorf("contains", "the answer to HEAD has no body")
+	case len(p.JSON) > 0 && p.Method == "HEAD":
+		return task.FieldErrorf("json", "the answer to HEAD has no body")
+	}
+	for _, at := range slices.Sorted(maps.Keys(p.JSON)) {
+		if _, err := task.JSONPath(at); err != nil {
+			return task.FieldErrorf("json", "%s", err)
+		}
+	}
+	if err := task.CheckProxy("proxy", p.Proxy); err != nil {
+		return err
 	}
 	for _, s := range p.Status {
 		if s < 100 || s > 599 {
@@ -77,10 +93,13 @@ func validate(p Params) error {
 func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
 	req := task.Request{
 		Method: p.Method, URL: p.URL, Header: p.Headers, Secrets: task.SecretHeaders(p.Secrets),
-		Redirects: p.Redirects, Insecure: p.Insecure, MaxBody: maxBody,
+		Redirects: p.Redirects, Insecure: p.Insecure, Proxy: task.ProxyOf(p.Proxy), MaxBody: maxBody,
 	}
 	if p.Body != nil {
 		req.Body = []byte(*p.Body)
+	}
+	if !p.Secret.IsZero() {
+		req.Body = []byte(p.Secret.Reveal())
 	}
 	if p.Socket != nil {
 		req.Socket = string(*p.Socket)
@@ -124,7 +143,33 @@ func judge(p Params, status int64, body []byte) error {
 	if p.Contains != nil && !strings.Contains(string(body), *p.Contains) {
 		return fmt.Errorf("%s %s: the body lacks %q: %s", p.Method, p.URL, *p.Contains, cmp.Or(short(body), "no body"))
 	}
+	if len(p.JSON) == 0 {
+		return nil
+	}
+	doc, err := task.ParseJSON(body)
+	if err != nil {
+		return fmt.Errorf("%s %s: the body is %w: %s", p.Method, p.URL, err, cmp.Or(short(body), "no body"))
+	}
+	for _, at := range slices.Sorted(maps.Keys(p.JSON)) {
+		path, _ := task.JSONPath(at) // it was validated
+		got := doc.Get(path)
+		if got == nil {
+			return fmt.Errorf("%s %s: the answer has nothing at %s, want %s", p.Method, p.URL, at, p.JSON[at])
+		}
+		if !same(got, p.JSON[at]) {
+			return fmt.Errorf("%s %s: the answer has %s at %s, want %s", p.Method, p.URL, short([]byte(got.Text(""))), at, p.JSON[at])
+		}
+	}
 	return nil
+}
+
+// same compares a value with what a playbook says of it: a text, or JSON.
+func same(got *task.JSON, want string) bool {
+	if got.Equal(task.StringJSON(want)) {
+		return true
+	}
+	other, err := task.ParseJSON([]byte(want))
+	return err == nil && got.Equal(other)
 }
 
 // short returns what of a body fits into a failure.

@@ -49,6 +49,24 @@ func TestRunJudges(t *testing.T) {
 	}
 }
 
+func TestRunJudgesJSON(t *testing.T) {
+	const body = `{"status": {"db": "up", "n": 1.0}, "list": [true]}`
+	for args, want := range map[string]string{
+		`{status.db: up, status.n: "1", /list/0: "true", list: "[true]"}`: "",
+		`{status.db: down}`: `the answer has "up" at status.db, want down`,
+		`{status.x: up}`:    "the answer has nothing at status.x, want up",
+	} {
+		_, _, err := tasktest.Run(t, answering(200, body), http.Module, "{url: http://x/, json: "+args+"}")
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("json %s: got %v, want %q", args, err, want)
+		}
+	}
+	_, _, err := tasktest.Run(t, answering(200, "<html>"), http.Module, "{url: http://x/, json: {a: b}}")
+	if err == nil || !strings.Contains(err.Error(), "the body is not JSON") {
+		t.Errorf("got %v, want that it is no JSON", err)
+	}
+}
+
 func TestResult(t *testing.T) {
 	result, changed, err := tasktest.Run(t, answering(200, strings.Repeat("é", 4000)), http.Module, "{url: http://x/}")
 	if err != nil || changed {
@@ -95,11 +113,15 @@ func TestRunSends(t *testing.T) {
 
 func TestFaults(t *testing.T) {
 	for args, want := range map[string]string{
-		"{}":                            "http.url: missing",
-		"{url: ftp://x/}":               "is no URL",
-		"{url: http://x/, method: get}": "is none of GET, HEAD",
-		"{url: http://x/, body: hi}":    "a GET request sends none",
-		"{url: http://x/, status: [1]}": "1 is no status",
+		"{}":                                "http.url: missing",
+		"{url: ftp://x/}":                   "is no URL",
+		"{url: http://x/, method: get}":     "is none of GET, HEAD",
+		"{url: http://x/, body: hi}":        "a GET request sends none",
+		"{url: http://x/, json: {a..b: c}}": "empty part",
+		"{url: http://x/, method: HEAD, json: {a: c}}":                                              "has no body",
+		"{url: http://x/, proxy: x}":                                                                "want env, none",
+		`{url: http://x/, secret_body: "${secret('c')}"}`:                                           "a GET request sends none",
+		"{url: http://x/, status: [1]}":                                                             "1 is no status",
 		"{url: http://x/, method: HEAD, contains: a}":                                               "has no body",
 		`{url: "http://x/", headers: {A: b}, secret_headers: [{name: a, value: "${secret('c')}"}]}`: "a is given twice",
 		"{url: http://x/, secret_headers: [{name: A, value: b}]}":                                   "want ${secret(",
