@@ -42,6 +42,26 @@ func (c *compiler) guard(sc *scope, g *lang.Guard, path string) *Guard {
 	return out
 }
 
+// reboots finds tasks that reboot the host where nobody could wait for it.
+func (c *compiler) reboots(n *Node) {
+	if !n.Module.Reboots {
+		return
+	}
+	add := func(message, hint string) {
+		c.faults.Addf(n.Entry.ModulePos, n.Path+"."+n.Module.Name, "%s", message).Hint = hint
+	}
+	switch {
+	case c.guards > 0:
+		add("a guard does not outlive a reboot in its block", "reboot before the guard or after it")
+	case c.stored > 0:
+		add("a handler cannot reboot the host: another run may have to finish it", "make it a task after those that notify")
+	case n.Entry.OnController:
+		add("the machine that runs the play cannot be rebooted by it", "take the key on away")
+	case n.Entry.Retry != nil:
+		add("a reboot is not tried again", "say with timeout how long to wait for the host")
+	}
+}
+
 // Resolve evaluates the paths.
 func (g *Guard) Resolve(ctx context.Context, sc *Scope) ([]Via, *expr.Unknown, error) {
 	var out []Via

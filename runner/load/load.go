@@ -107,6 +107,7 @@ type compiler struct {
 	using    []*lang.Playbook // that are being compiled, outermost first
 	prefixes map[string]int   // how often handlers got a prefix
 	guards   int              // how many guards are around what is being compiled
+	stored   int              // how many handlers are around what is being compiled
 	tagged   int              // how many entries around it have a tag that was asked for
 	tags     map[string]bool  // that were seen
 	count    int              // tasks so far
@@ -164,7 +165,9 @@ func (c *compiler) playbook(pb *lang.Playbook, prefix, path string, outer *scope
 		in := c.scope(out, prefix)
 		in.hideAll(sc, "handlers are stored on the host, so that the next run can finish them, and read no results: put the condition on the task that notifies")
 		c.tagged++ // a handler is wanted when its task is
+		c.stored++
 		out.Handlers[i].Tasks = c.entries(in, h.Tasks, path)
+		c.stored--
 		c.tagged--
 	}
 	in := c.scope(out, prefix)
@@ -340,6 +343,7 @@ func (c *compiler) module(sc *scope, n *Node) {
 	}
 	n.Args = c.args(sc, n, e.Args, e.ModulePos)
 	c.mark(n, e.Args)
+	c.reboots(n)
 	n.IgnoreFailure = c.condition(sc, e.IgnoreFailure, n.Path+".ignore_failure")
 	if e.ChangedIf != nil || e.FailIf != nil || e.Retry != nil && e.Retry.Until != nil {
 		result := sc.with("result", mustType(n.Module.ResultType), e.Pos, n.Path)
