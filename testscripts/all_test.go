@@ -39,6 +39,7 @@ var rooms = map[string]string{
 	"runner/guard":        "",
 	"runner/helper":       "playbooks/source runner/guard runner/host runner/host/* runner/journal runner/wire tasks/secret tasks/task",
 	"runner/helperbin":    "runner/remote",
+	"runner/history":      "runner/event",
 	"runner/host":         "runner/host/* runner/journal tasks/secret tasks/task",
 	"runner/host/*":       "tasks/secret tasks/task",
 	"runner/journal":      "tasks/secret",
@@ -71,6 +72,7 @@ var doors = map[string]string{
 	"github.com/skeema/knownhosts":     "runner/sshconn",
 	"github.com/spf13/cobra":           "cmd/cli",
 	"go.yaml.in/yaml/v3":               "playbooks/source/yamlfile",
+	"modernc.org/sqlite":               "runner/history",
 	"golang.org/x/crypto":              "runner/sshconn testscripts testscripts/*", // the tests play the other side
 	"golang.org/x/sync":                "cmd/cli runner runner/sandbox",
 	"golang.org/x/sys":                 "runner/guard runner/host runner/sandbox testscripts/*",
