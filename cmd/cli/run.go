@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"holdfast/cmd/render"
 	"holdfast/inventory"
 	"holdfast/playbooks"
 	"holdfast/playbooks/source"
@@ -40,19 +41,27 @@ type playOptions struct {
 	name    string     // of the playbook, as given
 	read    []specFile // the files of parameters
 	resumes string     // the run that this one goes on with
+
+	// reader reads the events instead of what the flags about output ask for.
+	reader render.Renderer
 }
 
 func newPlayOptions(env *Env) *playOptions { return &playOptions{env: env, fleet: env.fleet()} }
 
 func (o *playOptions) flags(cmd *cobra.Command) {
-	o.fleet.flags(cmd)
 	o.output.flags(cmd)
+	o.choices(cmd)
+	cmd.ValidArgsFunction = o.env.completePlaybooks
+}
+
+// choices are the flags that say what is run where.
+func (o *playOptions) choices(cmd *cobra.Command) {
+	o.fleet.flags(cmd)
 	cmd.Flags().StringArrayVarP(&o.params, "param", "p", nil, "value of a parameter: -p name=value; lists and mappings as in YAML")
 	cmd.Flags().StringArrayVar(&o.files, "params", nil, "YAML file with values of parameters")
 	cmd.Flags().StringArrayVar(&o.tags, "tags", nil, "only tasks with one of these tags")
 	cmd.Flags().IntVarP(&o.forks, "forks", "f", runner.DefaultForks, "hosts to work on at a time")
 	cmd.Flags().BoolVar(&o.noRoot, "no-root", false, "stay the account that logs in instead of becoming root")
-	cmd.ValidArgsFunction = o.env.completePlaybooks
 }
 
 // outliving adds the flags of what may outlive its connection.
@@ -191,7 +200,10 @@ func (o *playOptions) run(ctx context.Context, name string, mode event.Mode) (ev
 
 // engine runs the engine with the renderer that the flags ask for.
 func (o *playOptions) engine(ctx context.Context, opts runner.Options) (event.RunFinished, error) {
-	r, err := o.env.renderer(o.output)
+	r, err := o.reader, error(nil)
+	if r == nil {
+		r, err = o.env.renderer(o.output)
+	}
 	if err != nil {
 		return event.RunFinished{}, err
 	}

@@ -103,7 +103,8 @@ func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
 		return r, ctx.Err()
 	case !p.Known:
 		set(task.FindingNotKnown, or(p.WhyNot, "it could not be looked at"))
-		r.Hint = short(p.Hint)
+		// What half a look saw is no evidence.
+		r.Hint, r.Found = short(p.Hint), ""
 		return r, ctx.Err()
 	}
 	state, why := judge(p, time.Now())
