@@ -304,13 +304,12 @@ func verdict(why string, results []host.UndoResult, err error) (guard.Status, st
 }
 
 func (s *server) undoGuarded(ctx context.Context, st *guard.State, lock *journal.Lock) ([]host.UndoResult, error) {
-	part, results, err := s.undoPart(ctx, st.Run, lock, partial{
+	_, results, err := s.undoPart(ctx, st.Run, lock, partial{
 		id: fmt.Sprintf("%s-guard-%d", st.Run, now().Unix()), command: guardCommand, user: "guard",
 		covers: func(t *journal.TaskRecord) bool { return slices.Contains(st.Steps, t.Step) },
+		// A server that goes on with the old settings would keep everybody out all the same.
+		after: func(part *journal.Record, results []host.UndoResult) { s.renotify(ctx, part, results) },
 	})
-	if part != nil {
-		s.renotify(ctx, part, results)
-	}
 	return results, err
 }
 

@@ -173,8 +173,12 @@ func (l *link) attended() (there, needed bool) {
 	return l.there, l.keeps && !l.alone
 }
 
-// hold waits, at a boundary between tasks, for a controller that was lost.
+// hold waits, at a boundary between tasks, for a controller that was lost. A guard that
+// takes a change back has none, and no link.
 func (l *link) hold(stopping func() bool) {
+	if l == nil {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.keeps && !l.alone && !l.there && !l.over && !stopping() {
@@ -184,6 +188,9 @@ func (l *link) hold(stopping func() bool) {
 
 // wake makes whoever waits look again.
 func (l *link) wake() {
+	if l == nil {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.change.Broadcast()

@@ -26,6 +26,8 @@ func isPart(command string) bool { return command == guardCommand || command == 
 type partial struct {
 	id, command, user string
 	covers            func(*journal.TaskRecord) bool
+	// after runs while what it does is still written to the same run, or is nil.
+	after func(part *journal.Record, results []host.UndoResult)
 }
 
 // undoPart takes a part of a run back as a run of its own, so that it can be taken back
@@ -47,6 +49,9 @@ func (s *server) undoPart(ctx context.Context, run string, lock *journal.Lock, p
 	// A ledger that takes no more lines is no reason to leave the host as it is.
 	_ = s.noteLate(ctx, run)
 	results, err = s.machine.Undo(ctx, part, host.UndoOptions{Into: into, Fence: lock.Check, Command: s.undoCommand, HasCommand: s.hasUndo})
+	if p.after != nil {
+		p.after(part, results)
+	}
 	_ = s.noteRun(ctx, p.id, 0, false)
 	status := journal.Succeeded
 	if err != nil || slices.ContainsFunc(results, wrong) {
