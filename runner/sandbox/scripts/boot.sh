@@ -32,7 +32,8 @@ esac
 export SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
 # On a real host, /tmp is on the disk.
 export SYSTEMD_NSPAWN_TMPFS_TMP=0
+# Container engines in the host give each container a keyring and a filter of devices.
 exec systemd-nspawn --quiet --settings=no --register=no --keep-unit \
 	--directory="$FOLDER/root" --boot --machine="$MACHINE" --hostname="$NAME" \
 	--capability=all --network-namespace-path=/proc/$$/ns/net \
-	--resolv-conf=off --timezone=off --link-journal=no --console=read-only
+	"--system-call-filter=@keyring bpf" --resolv-conf=off --timezone=off --link-journal=no --console=read-only
