@@ -20,7 +20,7 @@ func (h *hostRun) play(ctx context.Context) error {
 	}
 	sc := h.bound.NewScope(facts)
 	if h.run.opts.Mode == event.Verify {
-		return h.end(ctx, h.nodes(ctx, pb.Verify, sc, true))
+		return h.end(ctx, h.verify(ctx))
 	}
 	if err := h.define(ctx, pb.Handlers, sc); err != nil {
 		return err
@@ -30,9 +30,9 @@ func (h *hostRun) play(ctx context.Context) error {
 		return err
 	}
 	if h.rollsBack(pb.Lang.OnFailure) {
-		return h.finishOrRollBack(ctx, err, h.bound.NewScope(facts))
+		return h.finishOrRollBack(ctx, err)
 	}
-	verify := err == nil && !h.failed && h.run.opts.Mode == event.Apply && !h.run.opts.Detach && len(pb.Verify) > 0
+	verify := err == nil && !h.failed && h.run.opts.Mode == event.Apply && !h.run.opts.Detach && pb.Verifies()
 	// Queued handlers run even after a failure: the file that they belong to is there.
 	if ferr := h.send(ctx, &wire.Program{Flush: true, Final: !verify}); ferr != nil {
 		err = ferr
@@ -43,7 +43,7 @@ func (h *hostRun) play(ctx context.Context) error {
 	case err != nil:
 		return h.end(ctx, err)
 	}
-	return h.end(ctx, h.nodes(ctx, pb.Verify, h.bound.NewScope(facts), true))
+	return h.end(ctx, h.verify(ctx))
 }
 
 // end tells the host that nothing follows, if it can still be told.

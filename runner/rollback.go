@@ -19,7 +19,7 @@ const (
 
 // finishOrRollBack ends a play whose failure takes back all of it: handlers and verify are
 // part of the play, so it is good only when they are.
-func (h *hostRun) finishOrRollBack(ctx context.Context, err error, sc *load.Scope) error {
+func (h *hostRun) finishOrRollBack(ctx context.Context, err error) error {
 	if err == nil {
 		err = h.flush(ctx) // handlers do not run for what is about to be taken back
 	}
@@ -27,7 +27,9 @@ func (h *hostRun) finishOrRollBack(ctx context.Context, err error, sc *load.Scop
 		err = h.send(ctx, &wire.Program{Flush: true})
 	}
 	if err == nil && !h.failed {
-		err = h.part(ctx, h.bound.Playbook.Verify, sc, true)
+		if err = h.verify(ctx); err == nil {
+			err = h.flush(ctx)
+		}
 	}
 	if err != nil && !errors.Is(err, errStop) {
 		return err

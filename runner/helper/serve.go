@@ -430,7 +430,7 @@ func (s *server) recall(ctx context.Context, w *wire.Welcome) error {
 	}
 	switch s.hello.Mode {
 	case "apply":
-		if err := errors.Join(s.catchUp(ctx), s.sweep()); err != nil {
+		if err := errors.Join(s.catchUp(ctx), s.reap(), s.sweep()); err != nil {
 			w.Warnings = append(w.Warnings, wire.Warning{Message: err.Error(), Hint: "the rest of the host's memory is well, and the run goes on"})
 		}
 	case modeAttach:
@@ -438,6 +438,9 @@ func (s *server) recall(ctx context.Context, w *wire.Welcome) error {
 	case "undo":
 		// A host whose disk is full must be able to go back all the same.
 		_ = s.catchUp(ctx)
+		if err := s.reap(); err != nil {
+			w.Warnings = append(w.Warnings, wire.Warning{Message: err.Error()})
+		}
 		w.Runs, err = s.runs()
 	}
 	return err

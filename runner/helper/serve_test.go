@@ -415,6 +415,47 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 }
 
+// What a command of a helper that was killed had started does not go on beside the next
+// run, though its parent is gone and it does not listen to SIGTERM.
+func TestOrphansEnd(t *testing.T) {
+	dir, state := place(t)
+	script := filepath.Join(dir, "script")
+	text := fmt.Sprintf("trap '' TERM; echo $$ > %[1]s/pid; while true; do date > %[1]s/alive; sleep 0.05; done\n", dir)
+	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := spawn(t, state)
+	c.hello("apply")
+	c.say(&wire.Message{Program: &wire.Program{ID: 1, Steps: steps(`do {"cmd":"sh ` + script + ` & wait"}`)}})
+	for range 400 {
+		if _, err := os.Stat(filepath.Join(dir, "alive")); err == nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	pid := strings.TrimSpace(read(t, filepath.Join(dir, "pid")))
+	_ = c.cmd.Process.Kill()
+	_ = c.gone()
+	if _, err := os.Stat("/proc/" + pid); err != nil {
+		t.Fatalf("the command did not outlive its helper (%v), so there is nothing to see", err)
+	}
+	next := begin(t, state)
+	welcome := next.hello("apply")
+	if b, err := os.ReadFile("/proc/" + pid + "/stat"); err == nil && !strings.Contains(string(b), ") Z ") {
+		t.Errorf("the process %s goes on: %s", pid, b)
+	}
+	if left, err := filepath.Glob(filepath.Join(state, "running", "*")); err != nil || len(left) > 0 {
+		t.Errorf("got the notes %v, %v left", left, err)
+	}
+	var told []string
+	for _, w := range welcome.Warnings {
+		told = append(told, w.Message)
+	}
+	if !strings.Contains(strings.Join(told, "\n"), "1 commands were ended") {
+		t.Errorf("got %q told, want that a command was ended", told)
+	}
+}
+
 // What a helper that was killed left half-made in the host's memory goes with time.
 func TestOldRemainsGo(t *testing.T) {
 	dir, state := place(t)

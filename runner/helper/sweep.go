@@ -2,9 +2,12 @@ package helper
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
+
+	"holdfast/runner/host"
 )
 
 // sweep removes the temporary files of runs that died. We hold the host's lock, so a
@@ -27,6 +30,18 @@ func (s *server) sweep() error {
 		s.machine.Sweep(rec)
 	}
 	return errors.Join(errs...)
+}
+
+// reap ends the commands that a run left running which was killed, and has those of
+// this run noted for the same case. What it says is worth telling, and stops nothing.
+func (s *server) reap() error {
+	dir := filepath.Join(s.store.Dir(), "running")
+	ended, err := host.Reap(dir)
+	if ended > 0 {
+		err = errors.Join(err, fmt.Errorf("%d commands were ended that a run had left running when it was killed", ended))
+	}
+	s.machine.Note(dir)
+	return err
 }
 
 // sweepState removes what the host's own memory did not come to rename. The guard may

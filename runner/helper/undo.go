@@ -53,6 +53,7 @@ func (s *server) undo(ctx context.Context, u *wire.Undo) error {
 		Progress: s.progress(&wire.Step{}), Command: s.undoCommand, HasCommand: s.hasUndo}
 	if u.Plan {
 		results, err := s.machine.Undo(ctx, rec, opts)
+		s.attribute(u.Run, results)
 		return errors.Join(s.undone(s.excuse(results)), s.concluded(ctx, err))
 	}
 	info := rec.RunInfo
@@ -65,6 +66,7 @@ func (s *server) undo(ctx context.Context, u *wire.Undo) error {
 	owed := s.oweAll(rec)
 	results, err := s.machine.Undo(ctx, rec, opts)
 	s.chatter.hush()
+	s.attribute(u.Run, results)
 	if nerr := s.noteRun(ctx, s.hello.Run, 0, false); nerr != nil {
 		_ = s.warn("cannot note what was taken back: "+nerr.Error(), "")
 	}
@@ -85,6 +87,33 @@ func (s *server) undone(results []host.UndoResult) error {
 		}
 	}
 	return nil
+}
+
+// attribute says who changed what a run could not take back: a later run that the ledger
+// knows, or nobody that it knows.
+func (s *server) attribute(run string, results []host.UndoResult) {
+	if !slices.ContainsFunc(results, func(r host.UndoResult) bool { return r.Status == host.Refused }) {
+		return
+	}
+	last := map[string]journal.Receipt{}
+	if _, err := s.book(func(r journal.Receipt) { last[r.Resource] = r }); err != nil {
+		return // what the ledger does not tell is left open
+	}
+	for i := range results {
+		r := &results[i]
+		if r.Status != host.Refused {
+			continue
+		}
+		by, known := last[r.Resource]
+		switch {
+		case !known || by.Run == run:
+			r.Message += "; that was not done by holdfast"
+		case by.User == "":
+			r.Message += "; that was the run " + by.Run
+		default:
+			r.Message += fmt.Sprintf("; that was the run %s of %s", by.Run, by.User)
+		}
+	}
 }
 
 // concluded ends the talk about an undo.
@@ -159,12 +188,18 @@ func (s *server) bound(t *journal.TaskRecord) (*task.Bound, error) {
 	return m.Bind(args, func(int) (secret.Text, bool) { return secret.New("not kept on the host"), true })
 }
 
-// hasUndo reports whether a task has an undo of its own. That of a state needs what
-// it was before, that of an action its arguments only: it is for an action too whose
-// end nobody saw.
-func (s *server) hasUndo(t *journal.TaskRecord) bool {
+// hasUndo says why a task cannot be taken back by an undo of its own, if so. That of a
+// state needs what it was before, that of an action its arguments only: it is for an
+// action too whose end nobody saw.
+func (s *server) hasUndo(t *journal.TaskRecord) error {
 	b, err := s.bound(t)
-	return err == nil && b.Undo != nil && (s.modules[t.Module].Action || len(savedState(t)) > 0)
+	switch {
+	case err != nil, b.Undo == nil, !s.modules[t.Module].Action && len(savedState(t)) == 0:
+		return host.ErrIrreversible
+	case needsSecrets([]wire.Step{{Args: t.Args}}):
+		return fmt.Errorf("%w: its undo needs a secret, and secrets are not kept on the host", host.ErrIrreversible)
+	}
+	return nil
 }
 
 func savedState(t *journal.TaskRecord) json.RawMessage {
@@ -176,8 +211,8 @@ func savedState(t *journal.TaskRecord) json.RawMessage {
 
 // undoCommand runs a task's own undo.
 func (s *server) undoCommand(ctx context.Context, t *journal.TaskRecord) error {
-	if !s.hasUndo(t) {
-		return host.ErrIrreversible
+	if err := s.hasUndo(t); err != nil {
+		return err
 	}
 	b, err := s.bound(t)
 	if err != nil {

@@ -42,6 +42,7 @@ type spawn struct {
 	id     *identity
 	limit  int64
 	onLine func(string)
+	mortal bool // it may be stopped, and is not to outlive a run that was killed
 }
 
 // process is a process that was started.
@@ -49,6 +50,7 @@ type process struct {
 	cmd    *exec.Cmd
 	tag    string
 	cgroup string // "" when it has none of its own
+	note   string // the file that tells of it while it runs, or ""
 	done   chan error
 }
 
@@ -77,6 +79,7 @@ func (m *Machine) spawn(ctx context.Context, s spawn) (task.Output, error) {
 	// ends (prctl(2)), so the thread must stay ours until then.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	s.mortal = true
 	lines := newLines(s.onLine)
 	stdout, stderr := newCapture(s.limit), newCapture(s.limit)
 	p, err := m.start(file, s, func(c *exec.Cmd) {
@@ -149,6 +152,9 @@ func (m *Machine) start(file string, s spawn, set func(*exec.Cmd)) (*process, er
 	p := &process{tag: newTag(), done: make(chan error, 1)}
 	dir, release := p.enclose()
 	defer release()
+	if s.mortal {
+		m.note(p)
+	}
 	build := func(fd int) *exec.Cmd {
 		c := &exec.Cmd{Path: file, Args: s.argv, Dir: s.dir, Env: m.environ(s, p.tag)}
 		if c.Dir == "" {

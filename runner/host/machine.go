@@ -33,6 +33,7 @@ type Machine struct {
 	facts    *task.Facts
 	apt      *apt.System
 	spawned  atomic.Int64
+	running  string // the folder of notes on running commands, or ""
 	accounts accountCache
 	managers managers
 	writing  sync.Mutex // one change of the account databases at a time
@@ -74,7 +75,8 @@ func NewWith(o Options) (*Machine, error) {
 // Close ends the connections to service managers.
 func (m *Machine) Close() error { return m.managers.close() }
 
-// Facts returns what was learned when the Machine was made. It is not to be changed.
+// Facts returns what was learned when the Machine was made. Only what a run says of its
+// logins is added later.
 func (m *Machine) Facts() *task.Facts { return m.facts }
 
 // Spawned returns how many processes were started so far.

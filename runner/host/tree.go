@@ -59,6 +59,10 @@ func (p *process) enclose() (fd int, release func()) {
 // leave removes the control group. It stays while a process that the command left
 // in the background on purpose lives in it.
 func (p *process) leave() {
+	if p.note != "" {
+		_ = os.Remove(p.note)
+		p.note = ""
+	}
 	if p.cgroup != "" {
 		_ = os.Remove(p.cgroup)
 		p.cgroup = ""
@@ -137,7 +141,7 @@ func (p *process) members() []int {
 		if !ok || state == "Z" || state == "X" {
 			continue
 		}
-		if session == p.cmd.Process.Pid || inGroup[pid] || marked(pid, want) {
+		if p.cmd != nil && session == p.cmd.Process.Pid || inGroup[pid] || marked(pid, want) {
 			out = append(out, pid)
 		}
 	}

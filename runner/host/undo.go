@@ -36,8 +36,8 @@ type UndoOptions struct {
 	// It is called once for a task that ran commands, before the task's other
 	// changes are taken back, and not in a plan. nil means that no module has one.
 	Command func(context.Context, *journal.TaskRecord) error
-	// HasCommand says in a plan whether Command could take the task back.
-	HasCommand func(*journal.TaskRecord) bool
+	// HasCommand says in a plan whether Command could take the task back, and why not.
+	HasCommand func(*journal.TaskRecord) error
 }
 
 // UndoResult is what became of one resource.
@@ -169,8 +169,8 @@ func (u *undo) commands(ctx context.Context, t *journal.TaskRecord) error {
 	var err error
 	switch {
 	case u.o.Plan:
-		if u.o.HasCommand == nil || !u.o.HasCommand(t) {
-			err = ErrIrreversible
+		if err = ErrIrreversible; u.o.HasCommand != nil {
+			err = u.o.HasCommand(t)
 		}
 	case u.o.Command == nil:
 		err = ErrIrreversible

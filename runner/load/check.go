@@ -101,6 +101,10 @@ func (c *hostCheck) once(n *Node, sc *Scope) {
 			for _, h := range n.Use.Handlers {
 				c.nodes(h.Tasks, inner)
 			}
+			within := c.verify
+			c.verify = true
+			c.nodes(n.Use.Verify, inner)
+			c.verify = within
 		}
 	default:
 		if n.Guard != nil {

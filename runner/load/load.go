@@ -44,6 +44,16 @@ type Playbook struct {
 	folder *folder
 }
 
+// Verifies reports whether there is anything to verify, used playbooks included.
+func (p *Playbook) Verifies() bool {
+	return len(p.Verify) > 0 || slices.ContainsFunc(p.Tasks, (*Node).Verifies)
+}
+
+// Verifies reports whether an entry uses a playbook that has something to verify.
+func (n *Node) Verifies() bool {
+	return n.Use != nil && n.Use.Verifies() || slices.ContainsFunc(slices.Concat(n.Tasks, n.Rescue, n.Always), (*Node).Verifies)
+}
+
 // TLS reports whether a module of it may speak TLS from a host.
 func (pb *Playbook) TLS() bool {
 	for _, h := range pb.Handlers {

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +23,7 @@ func (c *compiler) use(sc *scope, n *Node) {
 		c.faults.Addf(e.UsePos, n.Path+".use", "no playbook is called %q", e.Use)
 		return
 	}
-	pb, faults := c.opts.Find(e.Use)
+	pb, faults := c.opts.Find(c.beside(e.Use))
 	for _, f := range faults {
 		if f.Pos.File == "" {
 			f.Pos, f.Path = e.UsePos, n.Path+".use"
@@ -36,6 +37,19 @@ func (c *compiler) use(sc *scope, n *Node) {
 	before := len(c.faults)
 	n.With = c.with(sc, n)
 	n.faulty = n.faulty || len(c.faults) > before
+}
+
+// beside returns the name of a used playbook as the program finds it: a path that begins
+// with a dot is meant from the folder of the file that says it.
+func (c *compiler) beside(name string) string {
+	if !strings.HasPrefix(name, "./") && !strings.HasPrefix(name, "../") {
+		return name
+	}
+	joined := path.Join(path.Dir(c.using[len(c.using)-1].File), name)
+	if path.IsAbs(joined) || strings.HasPrefix(joined, "../") {
+		return joined
+	}
+	return "./" + joined
 }
 
 // prefix returns what the names of a used playbook's handlers begin with: each use
