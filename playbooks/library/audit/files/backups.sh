@@ -1,5 +1,5 @@
 # Backups that are there, how old and how large they are, and what makes them.
-jobs=$( { systemctl list-timers --all --no-legend --no-pager 2>/dev/null | grep -oiE '[^ ]*(backup|restic|borg|snapshot)[^ ]*\.timer' | sort -u
+jobs=$( { systemctl list-timers --all --no-legend --no-pager 2>/dev/null | grep -oiE '[^ ]*(backup|restic|borg|snapshot)[^ ]*\.timer' | grep -v '^dpkg-db-backup' | sort -u
   grep -lisE 'backup|restic|borg' /etc/crontab /etc/cron.d/* /etc/cron.daily/* /var/spool/cron/crontabs/* 2>/dev/null | grep -v '/dpkg$'; } | paste -sd' ' -)
 dirs=
 for d in $DIRS; do [ -d "$d" ] && dirs="$dirs $d"; done
