@@ -77,7 +77,7 @@ func (h *hostRun) work(ctx context.Context) {
 			h.warn("cannot close the connection: "+cerr.Error(), "")
 		}
 	} else {
-		err = asUnreachable(h.host.Name, err)
+		err = remote.AsUnreachable(h.host.Name, err)
 	}
 	if h.letGo != nil {
 		h.letGo()
@@ -97,19 +97,6 @@ func (h *hostRun) release() {
 		h.bound.Release()
 	}
 	*h = hostRun{run: h.run, host: h.host}
-}
-
-func asUnreachable(name string, err error) error {
-	var u *remote.Unreachable
-	if errors.As(err, &u) {
-		return err
-	}
-	out := &remote.Unreachable{Host: name, Err: err}
-	var k *remote.HostKey
-	if errors.As(err, &k) && !k.Changed {
-		out.Hint = "compare the fingerprint and record it: holdfast trust " + name
-	}
-	return out
 }
 
 // outcome turns the end of the work into a status and an exit status, and reports

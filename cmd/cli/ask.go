@@ -123,7 +123,7 @@ func worse(a, b error) error {
 func (a *asking) host(ctx context.Context, h *inventory.Host, bins remote.Binaries, q wire.Ask) (answer wire.Answer, err error) {
 	conn, err := a.fleet.connect(ctx, h)
 	if err != nil {
-		return answer, asUnreachable(h.Name, err)
+		return answer, remote.AsUnreachable(h.Name, err)
 	}
 	defer conn.Close() //nolint:errcheck // nothing was written
 	o := a.fleet.session(bins, !a.noRoot)(h)

@@ -151,6 +151,7 @@ func (env *Env) code(err error) int {
 	var fault *source.Fault
 	var unreachable *remote.Unreachable
 	var key *remote.HostKey
+	var lost *remote.Lost
 	var secretFault *secrets.Fault
 	switch {
 	case env.stopped() || errors.Is(err, context.Canceled):
@@ -167,7 +168,7 @@ func (env *Env) code(err error) int {
 		code, hint = runner.CodeUnreachable, unreachable.Hint
 	case errors.As(err, &secretFault):
 		code, hint = runner.CodeFaults, secretFault.Hint
-	case errors.As(err, &key):
+	case errors.As(err, &key), errors.As(err, &lost):
 		code = runner.CodeUnreachable
 	case isUsage(err):
 		code, hint = runner.CodeFaults, "'holdfast --help' lists the commands"

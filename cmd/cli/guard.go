@@ -83,7 +83,7 @@ func (env *Env) askGuard(ctx context.Context, f *fleet, h *inventory.Host, ask *
 	}
 	conn, err := f.connect(ctx, h)
 	if err != nil {
-		return nil, asUnreachable(h.Name, err)
+		return nil, remote.AsUnreachable(h.Name, err)
 	}
 	defer conn.Close() //nolint:errcheck // the answer counts
 	o := f.session(bins, true)(h)

@@ -123,7 +123,7 @@ func (a *asking) abort(ctx context.Context, run, action string) error {
 func (a *asking) abortOn(ctx context.Context, h *inventory.Host, bins remote.Binaries, at wire.Attach) error {
 	conn, err := a.fleet.connect(ctx, h)
 	if err != nil {
-		return asUnreachable(h.Name, err)
+		return remote.AsUnreachable(h.Name, err)
 	}
 	defer conn.Close() //nolint:errcheck // the answer counts
 	o := a.fleet.session(bins, !a.noRoot)(h)

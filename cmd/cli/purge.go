@@ -10,6 +10,7 @@ import (
 
 	"holdfast/inventory"
 	"holdfast/runner"
+	"holdfast/runner/remote"
 )
 
 // purgeScript removes the cached helpers, and with "all" what the host remembers of
@@ -34,7 +35,7 @@ remembers of runs stays, so that they can still be taken back.`,
 			for _, h := range hosts {
 				out, err := f.purge(cmd.Context(), h)
 				if err != nil {
-					env.errorLine(asUnreachable(h.Name, err).Error())
+					env.errorLine(remote.AsUnreachable(h.Name, err).Error())
 					missed++
 					continue
 				}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/inventory"
+	"holdfast/runner/remote"
 )
 
 func newSSHCmd(env *Env) *cobra.Command {
@@ -51,7 +52,7 @@ func (f *fleet) opensshArgs(ctx context.Context, h *inventory.Host) ([]string, e
 	}
 	conn, err := f.connect(ctx, h)
 	if err != nil {
-		return nil, asUnreachable(h.Name, err)
+		return nil, remote.AsUnreachable(h.Name, err)
 	}
 	at := conn.Describe()
 	if err := conn.Close(); err != nil {

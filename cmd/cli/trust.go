@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,7 +45,7 @@ your provider shows. A key that changed is refused unless --replace is given.`,
 				}
 				keys, err := sshconn.Scan(ctx, target)
 				if err != nil {
-					env.errorLine(asUnreachable(h.Name, err).Error())
+					env.errorLine(remote.AsUnreachable(h.Name, err).Error())
 					missed++
 					continue
 				}
@@ -64,14 +63,6 @@ your provider shows. A key that changed is refused unless --replace is given.`,
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "record without asking")
 	cmd.Flags().BoolVar(&replace, "replace", false, "replace keys that changed, after a reinstall")
 	return cmd
-}
-
-func asUnreachable(name string, err error) error {
-	var u *remote.Unreachable
-	if errors.As(err, &u) {
-		return err
-	}
-	return &remote.Unreachable{Host: name, Err: err}
 }
 
 func (env *Env) trust(f *fleet, h *inventory.Host, keys []sshconn.HostKeyInfo, yes, replace bool) error {

@@ -75,6 +75,9 @@ func start(ctx context.Context, conn Conn, bins Binaries, root Root, pushed func
 	// The set-up's context must not end the process that outlives it; what ends the
 	// process later is Close, after the helper was told.
 	proc, err := conn.Start(context.WithoutCancel(ctx), starter)
+	if errors.Is(err, ErrCut) {
+		err = &Lost{err}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -301,13 +304,33 @@ const lastWords = 2 * time.Second
 // ended explains why the far end went away.
 func (b *bootstrap) ended() error {
 	b.stderr.ended(lastWords)
+	cut := b.cut()
 	_ = b.proc.Close()
 	if b.root {
 		if err := denied(b.stderr.text()); err != nil {
 			return err
 		}
 	}
-	return fmt.Errorf("the helper did not start%s", b.said())
+	err := fmt.Errorf("the helper did not start%s", b.said())
+	if cut {
+		return &Lost{err}
+	}
+	return err
+}
+
+// cut reports whether it was the connection that ended, and not the program.
+func (b *bootstrap) cut() bool {
+	gone := make(chan error, 1)
+	go func() {
+		_, err := b.proc.Wait()
+		gone <- err
+	}()
+	select {
+	case err := <-gone:
+		return errors.Is(err, ErrCut)
+	case <-time.After(lastWords):
+		return false
+	}
 }
 
 // said quotes what the target printed.

@@ -5,6 +5,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"io"
 )
 
@@ -29,13 +30,16 @@ type Process interface {
 	Stdout() io.Reader
 	Stderr() io.Reader
 	// Wait returns the exit status when the process has ended; -1 with an error
-	// when it ended without one (a lost connection, a signal).
+	// when it ended without one: [ErrCut] for a lost connection, else a signal.
 	Wait() (status int, err error)
 	Close() error
 	// Abandon is Close for a program that shall go on alone: it lets go of the
 	// streams, sends no signal and does not wait.
 	Abandon() error
 }
+
+// ErrCut says that the connection went away, and nothing of what it carried.
+var ErrCut = errors.New("the connection was lost")
 
 // Endpoint says where a connection leads.
 type Endpoint struct {
@@ -59,6 +63,21 @@ func (e *Unreachable) Error() string { return "cannot reach " + e.Host + ": " + 
 
 // Unwrap returns the cause.
 func (e *Unreachable) Unwrap() error { return e.Err }
+
+// AsUnreachable makes an error of connecting to a host one of [Unreachable], with what
+// to do about a key that is not known yet.
+func AsUnreachable(host string, err error) error {
+	var u *Unreachable
+	if errors.As(err, &u) {
+		return err
+	}
+	out := &Unreachable{Host: host, Err: err}
+	var k *HostKey
+	if errors.As(err, &k) && !k.Changed {
+		out.Hint = "compare the fingerprint and record it: holdfast trust " + host
+	}
+	return out
+}
 
 // HostKey is the error of a host whose key is unknown or has changed.
 type HostKey struct {

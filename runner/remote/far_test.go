@@ -27,6 +27,7 @@ type pipes struct {
 	closed chan struct{} // of the connection
 	once   sync.Once
 	deaf   bool // Close of a process does not end its streams
+	cut    bool // a process ends because the connection does
 }
 
 func connect(f far) *pipes { return &pipes{far: f, closed: make(chan struct{})} }
@@ -39,7 +40,7 @@ func (c *pipes) Close() error {
 }
 
 func (c *pipes) Start(context.Context, string) (remote.Process, error) {
-	p := &pipeProcess{done: make(chan struct{})}
+	p := &pipeProcess{done: make(chan struct{}), cut: c.cut}
 	p.inR, p.inW = io.Pipe()
 	p.outR, p.outW = io.Pipe()
 	p.errR, p.errW = io.Pipe()
@@ -62,7 +63,7 @@ type pipeProcess struct {
 	inR, outR, errR *io.PipeReader
 	inW, outW, errW *io.PipeWriter
 	done            chan struct{}
-	deaf            bool
+	deaf, cut       bool
 }
 
 func (p *pipeProcess) Stdin() io.WriteCloser { return p.inW }
@@ -71,6 +72,9 @@ func (p *pipeProcess) Stderr() io.Reader     { return p.errR }
 
 func (p *pipeProcess) Wait() (int, error) {
 	<-p.done
+	if p.cut {
+		return -1, remote.ErrCut
+	}
 	return 0, nil
 }
 

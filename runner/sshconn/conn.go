@@ -185,12 +185,10 @@ func (c *conn) openError(step string, err error) error {
 	case errors.As(err, &refused):
 		return fmt.Errorf("the server allows no further session (its MaxSessions may be reached): %s", printable(refused.Message, 120))
 	case errors.Is(err, io.EOF):
-		return errConnectionLost
+		return remote.ErrCut
 	}
 	return err
 }
-
-var errConnectionLost = errors.New("the connection was lost")
 
 // Close ends the processes, then the connection, then those to the jump hosts.
 func (c *conn) Close() error {

@@ -3,6 +3,7 @@ package sshconn
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -45,4 +46,11 @@ func ParseKnownForTest(address, line string) ([]HostKeyInfo, error) {
 		return nil, err
 	}
 	return []HostKeyInfo{{Address: address, Type: key.Type(), Fingerprint: fingerprint(key), Line: line, key: key}}, nil
+}
+
+// ReloadPausesForTest replaces how long a server that is reloaded is waited for.
+func ReloadPausesForTest(list []time.Duration) (restore func()) {
+	old := reloadPauses
+	reloadPauses = list
+	return func() { reloadPauses = old }
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -103,27 +104,73 @@ func (d *dialer) climb(ctx context.Context, r *route, dial dialFunc, counter *Co
 	defer creds.Close()
 	c := &climb{dialer: d, route: r, dial: dial, counter: counter, ring: ring, creds: creds}
 
+	l, failed, err := c.rungs(ctx, c.order())
+	for _, pause := range reloadPauses {
+		if l != nil || err != nil || c.lastOf(failed) < 0 || !rest(ctx, pause) {
+			break
+		}
+		l, failed, err = c.again(ctx, failed)
+	}
+	if l != nil || err != nil {
+		return l, err
+	}
+	return nil, &remote.Unreachable{Host: r.name, Err: &LadderError{failed}, Hint: hintFor(failed, creds)}
+}
+
+// reloadPauses are waited for a server that listens no more on the port where it let us
+// in before: one that is reloaded or restarted is back in a moment.
+var reloadPauses = []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second}
+
+// lastOf returns the place of the attempt on the rung that worked last, if nothing
+// listened there, or -1.
+func (c *climb) lastOf(failed []*Attempt) int {
+	last, known := c.memory.Last(c.route.name)
+	return slices.IndexFunc(failed, func(a *Attempt) bool { return known && a.Rung == last && a.Kind == Refused })
+}
+
+// again tries the rung that worked last once more.
+func (c *climb) again(ctx context.Context, failed []*Attempt) (*link, []*Attempt, error) {
+	i := c.lastOf(failed)
+	l, now, err := c.rungs(ctx, []Rung{failed[i].Rung})
+	if l != nil || err != nil {
+		return l, nil, err
+	}
+	return nil, slices.Concat(failed[:i], now, failed[i+1:]), nil
+}
+
+// rest waits and reports whether there is still somebody to wait for.
+func rest(ctx context.Context, pause time.Duration) bool {
+	select {
+	case <-time.After(pause):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// rungs tries one after the other. Without a link and an error, all have failed.
+func (c *climb) rungs(ctx context.Context, list []Rung) (*link, []*Attempt, error) {
 	var failed []*Attempt
 	closed := map[int]*Attempt{} // by port: why it was given up for all users
-	for _, rung := range c.order() {
+	for _, rung := range list {
 		if a := closed[rung.Port]; a != nil {
 			failed = append(failed, &Attempt{Rung: rung, Address: a.Address, Kind: a.Kind, Err: a.Err})
 			continue
 		}
 		l, a := c.try(ctx, rung)
 		if a == nil {
-			d.memory.Remember(r.name, rung)
-			return l, nil
+			c.memory.Remember(c.route.name, rung)
+			return l, nil, nil
 		}
 		if err := c.final(ctx, a); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		failed = append(failed, a)
 		if !a.trusted {
 			closed[rung.Port] = a
 		}
 	}
-	return nil, &remote.Unreachable{Host: r.name, Err: &LadderError{failed}, Hint: hintFor(failed, creds)}
+	return nil, failed, nil
 }
 
 // final returns the error that ends the whole climb, if a is one: nothing is

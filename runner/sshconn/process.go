@@ -134,7 +134,7 @@ func (p *process) listen(requests <-chan *ssh.Request) {
 			_ = r.Reply(false, nil)
 		}
 	}
-	end(-1, errConnectionLost)
+	end(-1, remote.ErrCut)
 }
 
 // follow ends the process with the context.

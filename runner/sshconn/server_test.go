@@ -67,6 +67,7 @@ func newServer(t *testing.T, hostKeys ...ssh.Signer) *server {
 	for _, k := range hostKeys {
 		s.config.AddHostKey(k)
 	}
+	t.Cleanup(s.wg.Wait) // after all that listens is closed
 	s.listen(0)
 	return s
 }
@@ -98,7 +99,6 @@ func (s *server) listen(port int) {
 			_ = c.Close()
 		}
 		s.mu.Unlock()
-		s.wg.Wait()
 	})
 }
 

@@ -6,6 +6,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"holdfast/runner/remote"
 )
 
 // watchdog closes a connection when a step takes too long or the context ends.
@@ -79,3 +81,6 @@ func (e *stepTimeout) Error() string {
 
 // Timeout makes it a timeout for those who ask as they would a net.Error.
 func (e *stepTimeout) Timeout() bool { return true }
+
+// Is makes it a lost connection for those who ask: nothing came any more.
+func (e *stepTimeout) Is(target error) bool { return target == remote.ErrCut }
