@@ -189,9 +189,15 @@ func (h *hostRun) connected() {
 func (h *hostRun) undo(ctx context.Context) error {
 	want := h.run.opts.Undo
 	id := pick(h.session.Welcome.Runs, want.Run)
-	if id == "" {
+	switch {
+	case id == "" && want.Run == lastRun:
+		h.warn("nothing to take back: no run is left that changed something here", "")
+		return nil
+	case id == "":
 		h.warn("nothing to take back: this host knows no run "+want.Run, "")
 		return nil
+	case want.Run == lastRun:
+		h.warn("the last run that changed something here is "+Clean(id), "")
 	}
 	ctx, h.hangUp = context.WithCancel(ctx)
 	defer h.hangUp()
@@ -219,17 +225,20 @@ func (h *hostRun) undo(ctx context.Context) error {
 	return nil
 }
 
+// lastRun is the word for the newest run on each host.
+const lastRun = "last"
+
 // pick returns the run's full name: the run itself, one that begins so, or the
-// newest that changed something and was not taken back.
+// newest that changed something that can be taken back, and was not.
 func pick(runs []wire.Run, want string) string {
 	found := ""
 	for _, r := range runs { // newest first
 		switch {
 		case r.ID == want:
 			return r.ID
-		case want == "last" && found == "" && r.UndoOf == "" && r.UndoneBy == "":
+		case want == lastRun && found == "" && r.UndoOf == "" && r.UndoneBy == "" && r.Changes > 0:
 			found = r.ID
-		case want != "last" && len(want) >= 4 && len(r.ID) > len(want) && r.ID[:len(want)] == want:
+		case want != lastRun && len(want) >= 4 && len(r.ID) > len(want) && r.ID[:len(want)] == want:
 			if found != "" {
 				return "" // two runs begin so
 			}

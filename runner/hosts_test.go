@@ -464,9 +464,9 @@ handlers: {h: {say: {text: h}}}
 	}{
 		{"a run that nobody knows", "20991231", event.Undo, "warning | nothing to take back: this host knows no run 20991231\nok", true},
 		{"a name that is too short", "202", event.Undo, "warning | nothing to take back: this host knows no run 202\nok", true},
-		{"a plan", "last", event.UndoPlan, "undone " + file + "\nok", true},
+		{"a plan", "last", event.UndoPlan, "warning | the last run that changed something here is 20260101-000000-aaaaaaaa\nundone " + file + "\nok", true},
 		{"by the beginning of its name", "20260101-0000", event.Undo, "undone " + file + "\nok", false},
-		{"again", "last", event.Undo, "warning | nothing to take back: this host knows no run last\nok", false},
+		{"again", "last", event.Undo, "warning | nothing to take back: no run is left that changed something here\nok", false},
 	}
 	for i, tt := range tests {
 		rec := &recorder{}

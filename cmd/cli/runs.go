@@ -27,7 +27,7 @@ and abort are for a run that goes on.`,
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newRunsListCmd(env), newRunsShowCmd(env), newRunsAttachCmd(env), newRunsAbortCmd(env))
+	cmd.AddCommand(newRunsListCmd(env), newRunsShowCmd(env), newRunsAttachCmd(env), newRunsResumeCmd(env), newRunsAbortCmd(env))
 	return cmd
 }
 

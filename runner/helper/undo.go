@@ -31,7 +31,42 @@ func (s *server) runs() ([]wire.Run, error) {
 		out = append(out, wire.Run{ID: r.ID, Playbook: r.Playbook, Version: r.Version, Started: r.Started, Command: r.Command,
 			Status: r.Status, UndoOf: r.UndoOf, UndoneBy: undone[r.ID], Controller: r.Controller, User: r.User, Ended: r.Ended})
 	}
+	s.weigh(out)
 	return out, nil
+}
+
+// weigh counts, for an undo, what can be taken back of the runs up to the newest one
+// that has something: "the last run" means that one, not one that only looked.
+func (s *server) weigh(runs []wire.Run) {
+	if s.hello.Mode != "undo" {
+		return
+	}
+	for i := range runs {
+		r := &runs[i]
+		if r.UndoOf != "" || r.UndoneBy != "" {
+			continue
+		}
+		if r.Changes = s.reversible(r.ID); r.Changes > 0 {
+			return
+		}
+	}
+}
+
+// reversible counts the resources of a run that an undo would deal with.
+func (s *server) reversible(run string) int {
+	rec, err := s.store.Load(run)
+	if err != nil {
+		return 0 // it was pruned meanwhile
+	}
+	seen := map[string]bool{}
+	for _, t := range rec.Tasks {
+		for _, e := range t.Entries {
+			if isState(e.Resource) || s.hasUndo(t) {
+				seen[e.Resource] = true
+			}
+		}
+	}
+	return len(seen)
 }
 
 // undo takes back a run and reports each resource. Handlers that the run's tasks

@@ -126,7 +126,7 @@ type Run struct {
 	Command  string    `json:"command,omitempty"`
 	// Status is succeeded, failed or interrupted; in an Answer also running or died.
 	Status     string    `json:"status"`
-	Changes    int       `json:"changes"` // resources that it changed; only in an Answer
+	Changes    int       `json:"changes"` // resources that it changed; in an Answer, and of the last run in the mode of undo
 	UndoOf     string    `json:"undo_of,omitempty"`
 	UndoneBy   string    `json:"undone_by,omitempty"`
 	Controller string    `json:"controller,omitempty"`
