@@ -61,7 +61,7 @@ func (s *server) reversible(run string) int {
 	seen := map[string]bool{}
 	for _, t := range rec.Tasks {
 		for _, e := range t.Entries {
-			if isState(e.Resource) || s.hasUndo(t) {
+			if isState(e.Resource) || s.hasUndo(t) == nil {
 				seen[e.Resource] = true
 			}
 		}
