@@ -7,6 +7,8 @@ LINT     := golangci-lint
 LINT_VER := v2.15.0
 # Real hosts are shared by all tests of a package; packages run one after another.
 HOSTS    := ./runner/sandbox ./runner/host/... ./testscripts ./testscripts/acceptance
+# A part of what "make faults" does: one of each kind, the rest on request.
+FAULTS   := TestTable|TestPortsBehindAFirewall|TestConditions|TestUndoOnAFullDisk|TestStruckAfterConfirm|TestKilledBeforeArm|TestNoInverse|TestTwoRuns|TestLockOut|TestCrash/(controller|power|link)
 
 .PHONY: help build helpers demo test check lint tools unit hosts faults bench fuzz clean
 
@@ -37,11 +39,13 @@ tools:
 unit: helpers ## unit tests and scripts without hosts
 	@HOLDFAST_CHECK=1 $(GO) test -count=1 ./...
 
-faults: build ## attack the guard on real hosts
-	@$(GO) test -count=1 -timeout 20m -tags hosts ./testscripts/faults
+faults: build ## break everything on real hosts, and five minutes of random faults
+	@HOLDFAST_PROPERTY=5m $(GO) test -count=1 -v -run TestProperty -timeout 20m ./testscripts/property
+	@$(GO) test -count=1 -timeout 40m -tags hosts ./testscripts/faults
 
 hosts: build ## tests on real throwaway hosts; they fail where there can be none
 	@$(GO) test -count=1 -p 1 -timeout 30m -tags hosts $(HOSTS)
+	@$(GO) test -count=1 -timeout 20m -tags hosts -run '$(FAULTS)' ./testscripts/faults
 
 bench: ## benchmarks, as ratios side by side
 	@$(GO) test -run xxx -bench . -benchtime 1s ./...

@@ -393,6 +393,9 @@ account below ` + "`$WORK/hosts`" + `, so that nothing of this machine is touche
 
 ` + "`go test ./testscripts -run /play/undo`" + ` runs one. ` + "`UPDATE_SCRIPTS=1`" + ` rewrites golden parts and this file.
 
+Three folders hold tests in Go: acceptance (promises on real hosts), faults (what breaks on real hosts; its README.md has
+all cases, their outcomes and their proofs) and property (random programs and faults; ` + "`HOLDFAST_SEED`" + ` plays one again).
+
 ## Commands
 
 Beside testscript's own. A command that is used wrongly fails the script, behind ` + "`!`" + ` too.

@@ -1,6 +1,7 @@
 package guard_test
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -125,6 +126,42 @@ func TestAnotherBootIsOverdue(t *testing.T) {
 	}
 	if st, err := g.Claim(false, "rebooted"); st == nil || err != nil {
 		t.Errorf("Claim after a reboot: got %v, %v, want the state", st, err)
+	}
+}
+
+// TestWallClockDoesNotCount: a clock that is set forward or back by a day makes a guard
+// neither overdue nor patient, because what it noted of that clock is never compared.
+func TestWallClockDoesNotCount(t *testing.T) {
+	for _, jump := range []time.Duration{-24 * time.Hour, 24 * time.Hour} {
+		for _, within := range []time.Duration{time.Hour, time.Nanosecond} {
+			g := armed(t, within, "a")
+			file := filepath.Join(g.Dir(), "state.json")
+			var state map[string]any
+			text, err := os.ReadFile(file)
+			if err == nil {
+				err = json.Unmarshal(text, &state)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			since, err := time.Parse(time.RFC3339Nano, state["since"].(string))
+			if err != nil {
+				t.Fatal(err)
+			}
+			// To a clock that jumped, the guard was armed that much earlier or later.
+			state["since"] = since.Add(-jump)
+			if text, err = json.Marshal(state); err == nil {
+				err = os.WriteFile(file, text, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+			st, err := g.Claim(false, "late")
+			if overdue := within == time.Nanosecond; err != nil || (st != nil) != overdue {
+				t.Errorf("a jump of %s with a guard of %s: got %+v, %v, want overdue %v", jump, within, st, err, overdue)
+			}
+		}
 	}
 }
 

@@ -175,6 +175,13 @@ var crashes = []crash{
 		u.begun("slow")
 		u.unplugFor(within + 6*time.Second)
 	}},
+	{name: "link reset in a step", alive: true, codes: []int{7}, at: func(u *under) {
+		u.begun("slow")
+		// Every packet of the controller is answered with a reset, until the step has ended.
+		u.console("nft add table inet cut && nft 'add chain inet cut in { type filter hook input priority -1; }' && nft add rule inet cut in tcp dport 22 reject with tcp reset")
+		time.Sleep(5 * time.Second)
+		u.console("nft delete table inet cut")
+	}},
 	{name: "cable pulled and controller killed", at: func(u *under) {
 		u.begun("slow")
 		if err := site.Unplug(u.Context(), u.host); err != nil {
@@ -233,6 +240,52 @@ func TestCrash(t *testing.T) {
 			l.wantState(before)
 			l.wantNext(reach{})
 			l.console("rm /etc/attack-before")
+		})
+	}
+}
+
+// TestStruckAfterConfirm: what was confirmed stays, whoever dies. The next run succeeds
+// and has nothing of the guard to take back.
+func TestStruckAfterConfirm(t *testing.T) {
+	for _, c := range []crash{
+		{name: "controller killed", at: kill},
+		{name: "helper killed", at: func(u *under) { u.console(killHelper) }},
+		{name: "power cut", at: func(u *under) { u.powerCut() }},
+	} {
+		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
+			l := enter(t)
+			u := l.start(l.play(reach{}, `
+tasks:
+  - guard: {within: 30s}
+    tasks:
+      - file: {path: /etc/attack-inside, content: "stays\n"}
+  - name: slow
+    command: {argv: [sleep, "3"], undo: "true"}
+  - file: {path: /etc/attack-late, content: "never\n"}
+`)...)
+			u.begun("slow")
+			c.at(u)
+			u.signal(syscall.SIGKILL)
+			u.wait(10 * time.Second)
+			if v := l.awaitVerdict("confirmed", 20*time.Second); v.Run == "" {
+				t.Error("got a verdict of no run")
+			}
+			for range 40 { // the step that was begun ends first
+				if _, status := l.try("pgrep -x sleep"); status != 0 {
+					break
+				}
+				time.Sleep(250 * time.Millisecond)
+			}
+			time.Sleep(2 * time.Second)
+			o := l.wantNext(reach{})
+			if strings.Contains(o.told(), "taken back") {
+				t.Errorf("got %s want nothing taken back", o.told())
+			}
+			l.wantClean()
+			if got := l.console("ls /etc/attack-*; cat /etc/attack-inside"); got != "/etc/attack-inside\nstays" {
+				t.Errorf("got %q, want what was confirmed, whole, and nothing more", got)
+			}
+			l.console("rm /etc/attack-inside")
 		})
 	}
 }

@@ -14,7 +14,9 @@ import (
 // within is the time that the guards of the tests wait.
 const within = 12 * time.Second
 
-// lockouts are changes after which nobody can log in the way the guard wants.
+// lockouts are changes after which nobody can log in the way the guard wants. What the
+// look before a change sees is refused before it is written, and the rest of the guard is
+// taken back at once.
 var lockouts = []struct {
 	name  string
 	reach reach
@@ -30,22 +32,22 @@ var lockouts = []struct {
 	{name: "a configuration that does not parse", guard: "armed undone", tasks: `
       - file: {path: /etc/ssh/sshd_config.d/00-attack.conf, content: "Nonsense yes\n"}
         notify: [restart ssh]`},
-	{name: "key removed", guard: "armed unproved undone", tasks: `
+	{name: "seen: key removed", guard: "armed undone", tasks: `
       - authorized_keys: {user: root, exclusive: true, keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f someone]}`},
-	{name: "mode of .ssh", guard: "armed unproved undone", tasks: `
+	{name: "seen: mode of .ssh", guard: "armed undone", tasks: `
       - directory: {path: /root/.ssh, mode: "0777"}`},
 	{name: "host keys deleted", guard: "armed undone", tasks: `
       - file: {path: /etc/ssh/ssh_host_ed25519_key, state: absent}
       - file: {path: /etc/ssh/ssh_host_ecdsa_key, state: absent}
       - file: {path: /etc/ssh/ssh_host_rsa_key, state: absent}
         notify: [restart ssh]`},
-	{name: "sudo rule broken", reach: reach{user: "debian"}, guard: "armed unproved undone", tasks: `
+	{name: "seen: sudo rule broken", reach: reach{user: "debian"}, guard: "armed undone", tasks: `
       - sudoers: {name: 90-cloud-init-users, state: absent}`},
-	{name: "login shell is nologin", reach: reach{user: "debian"}, guard: "armed unproved undone", tasks: `
+	{name: "seen: login shell is nologin", reach: reach{user: "debian"}, guard: "armed undone", tasks: `
       - user: {name: debian, shell: /usr/sbin/nologin}`},
 	{name: "account expired", reach: reach{user: "debian"}, guard: "armed unproved undone", tasks: `
       - command: {cmd: chage -E 1 debian, undo: chage -E -1 debian}`},
-	{name: "SSH server stopped and masked", guard: "armed unproved undone", tasks: `
+	{name: "seen: SSH server stopped and masked", guard: "armed undone", tasks: `
       - service: {name: ssh, state: stopped, masked: true}`},
 	{name: "firewall drops the new port", via: "via: {port: 222}, ", guard: "armed unproved undone", tasks: `
       - sshd: {port: 222}
@@ -64,6 +66,36 @@ var lockouts = []struct {
       - command:
           argv: [sh, -c, "ip route show default >/run/attack.route; ip -o -4 address show dev eth0 | awk '{print $4}' >/run/attack.address; ip address flush dev eth0"]
           undo: sh -c "ip address add $(cat /run/attack.address) broadcast + dev eth0; ip route add $(cat /run/attack.route); rm /run/attack.*"`},
+	// The same done by commands, which nobody can look into.
+	{name: "key removed", guard: "armed unproved undone", tasks: `
+      - command: {argv: [sh, -c, "cp -p /root/.ssh/authorized_keys /run/attack.keys; : >/root/.ssh/authorized_keys"], undo: mv /run/attack.keys /root/.ssh/authorized_keys}`},
+	{name: "mode of .ssh", guard: "armed unproved undone", tasks: `
+      - command: {cmd: chmod 777 /root/.ssh, undo: chmod 700 /root/.ssh}`},
+	{name: "sudo rule broken", reach: reach{user: "debian"}, guard: "armed unproved undone", tasks: `
+      - command: {cmd: mv /etc/sudoers.d/90-cloud-init-users /run/attack.sudo, undo: mv /run/attack.sudo /etc/sudoers.d/90-cloud-init-users}`},
+	{name: "login shell is nologin", reach: reach{user: "debian"}, guard: "armed unproved undone", tasks: `
+      - command: {cmd: usermod -s /usr/sbin/nologin debian, undo: usermod -s /bin/bash debian}`},
+	{name: "SSH server stopped and masked", guard: "armed unproved undone", tasks: `
+      - command: {argv: [sh, -c, "systemctl stop ssh; systemctl mask ssh"], undo: sh -c "systemctl unmask ssh; systemctl start ssh"}`},
+	{name: "the SSH server listens elsewhere than the firewall allows", via: "via: {port: 223}, ", guard: "armed unproved undone", tasks: `
+      - command:
+          argv: [sh, -c, "nft add table inet attack && nft 'add chain inet attack in { type filter hook input priority 0; policy drop; }' && nft add rule inet attack in ct state established accept && nft add rule inet attack in tcp dport 222 accept"]
+          undo: nft delete table inet attack
+      - sshd: {port: 223}`},
+	{name: "a ban of the bastion", guard: "armed unproved undone", tasks: `
+      - command:
+          argv: [sh, -c, "nft add table inet attack && nft 'add chain inet attack in { type filter hook input priority -1; }' && nft add rule inet attack in ip saddr $(ip route show default | awk '{print $3}') reject"]
+          undo: nft delete table inet attack`},
+	{name: "no route back", guard: "armed unproved undone", tasks: `
+      - command:
+          argv: [sh, -c, "ip route show >/run/attack.routes; ip route flush dev eth0; ip route add blackhole default"]
+          undo: sh -c "ip route del blackhole default; tac /run/attack.routes | while read -r r; do ip route add $r; done; rm /run/attack.routes"`},
+	{name: "algorithms without overlap", guard: "armed unproved undone", tasks: `
+      - file: {path: /etc/ssh/sshd_config.d/00-attack.conf, content: "Ciphers 3des-cbc\n"}
+        notify: [reload ssh]`},
+	{name: "AuthenticationMethods nobody has", guard: "armed unproved undone", tasks: `
+      - file: {path: /etc/ssh/sshd_config.d/00-attack.conf, content: "AuthenticationMethods publickey,password\n"}
+        notify: [reload ssh]`},
 }
 
 // attack is a playbook: one task before the guard, and the guard around others. What

@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -119,6 +121,28 @@ type lab struct {
 func enter(t *testing.T) *lab {
 	t.Helper()
 	t.Parallel()
+	return take(t)
+}
+
+// several is held by the one test that takes several hosts, because two that wait for
+// one another's would wait for ever.
+var several sync.Mutex
+
+// enterSeveral is enter for a test that takes more than one host.
+func enterSeveral(t *testing.T, n int) (labs []*lab) {
+	t.Helper()
+	t.Parallel()
+	several.Lock()
+	defer several.Unlock()
+	for range n {
+		labs = append(labs, take(t))
+	}
+	return labs
+}
+
+// take waits for a host, which the test has until it ends.
+func take(t *testing.T) *lab {
+	t.Helper()
 	l := &lab{T: t, host: <-site.free, home: t.TempDir(), dir: t.TempDir()}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -175,7 +199,7 @@ func (l *lab) holdfast(argv ...string) outcome {
 		l.Fatalf("holdfast %s goes on after two minutes\n%s", strings.Join(argv, " "), stderr.String())
 	}
 	o := outcome{code: cmd.ProcessState.ExitCode(), stdout: stdout.String(), stderr: stderr.String(), took: time.Since(began)}
-	if argv[0] != "apply" {
+	if !slices.Contains(argv, "json") {
 		return o
 	}
 	if err := event.Read(&stdout, func(e event.Event) { o.events = append(o.events, e) }); err != nil {
@@ -190,8 +214,8 @@ type reach struct {
 	ports string
 }
 
-// as writes an inventory in which the host is reached in a certain way.
-func (l *lab) as(r reach) string {
+// as writes an inventory in which the host, and others, are reached in a certain way.
+func (l *lab) as(r reach, others ...*lab) string {
 	l.Helper()
 	if r.user == "" {
 		r.user = "root"
@@ -204,16 +228,20 @@ func (l *lab) as(r reach) string {
 		l.Fatal(err)
 	}
 	// Host keys belong to an address and a port.
-	address, more := site.address[l.host], ""
-	for line := range strings.Lines(string(known)) {
-		if _, key, ok := strings.Cut(line, ","+address+" "); ok {
-			more += "[" + address + "]:222 " + key + "[" + address + "]:223 " + key
+	more, names := "", ""
+	for _, one := range append([]*lab{l}, others...) {
+		address := site.address[one.host]
+		names += fmt.Sprintf("%s: {address: %s}, ", one.host, address)
+		for line := range strings.Lines(string(known)) {
+			if _, key, ok := strings.Cut(line, ","+address+" "); ok {
+				more += "[" + address + "]:222 " + key + "[" + address + "]:223 " + key
+			}
 		}
 	}
 	knownPath := filepath.Join(l.dir, "known_hosts")
 	path := filepath.Join(l.dir, "inventory.yml")
-	text := fmt.Sprintf("hosts: {%s: {address: %s}}\nssh: {users: [%s], ports: [%s], keys: [%q], known_hosts: %q}\n",
-		l.host, address, r.user, r.ports, site.KeyPath(), knownPath)
+	text := fmt.Sprintf("hosts: {%s}\nssh: {users: [%s], ports: [%s], keys: [%q], known_hosts: %q}\n",
+		strings.TrimSuffix(names, ", "), r.user, r.ports, site.KeyPath(), knownPath)
 	if err := errors.Join(os.WriteFile(knownPath, append(known, more...), 0o600), os.WriteFile(path, []byte(text), 0o600)); err != nil {
 		l.Fatal(err)
 	}
