@@ -8,7 +8,7 @@ LINT_VER := v2.15.0
 # Real hosts are shared by all tests of a package; packages run one after another.
 HOSTS    := ./runner/sandbox ./runner/host/... ./testscripts ./testscripts/acceptance
 # A part of what "make faults" does: one of each kind, the rest on request.
-FAULTS   := TestTable|TestPortsBehindAFirewall|TestConditions|TestUndoOnAFullDisk|TestStruckAfterConfirm|TestKilledBeforeArm|TestNoInverse|TestTwoRuns|TestLockOut|TestCrash/(controller|power|link)
+FAULTS   := TestTable|TestPortsBehindAFirewall|TestConditions|TestUndoOnAFullDisk|TestMemoryPressure|TestStruckAfterConfirm|TestKilledBeforeArm|TestNoInverse|TestTwoRuns|TestLockOut|TestCrash/(controller|power|link)
 
 .PHONY: help build helpers demo test check lint tools unit hosts faults bench fuzz clean
 
