@@ -181,12 +181,8 @@ func (s *server) attached() *wire.Message {
 	s.link.mu.Lock()
 	at.From = s.link.base
 	s.link.mu.Unlock()
-	fence := uint64(0)
-	if lock := s.lock; lock != nil { // the run may have just ended
-		fence = lock.Fence
-	}
 	return &wire.Message{Welcome: &wire.Welcome{Min: wire.MinProtocol, Max: wire.MaxProtocol, Build: s.opts.Build,
-		Platform: runtime.GOOS + "/" + runtime.GOARCH, Facts: s.machine.Facts(), Fence: fence, Attached: at}}
+		Platform: runtime.GOOS + "/" + runtime.GOARCH, Facts: s.machine.Facts(), Attached: at}}
 }
 
 // noteWork remembers what is being done, for one who attaches: without the arguments, which

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -146,12 +147,12 @@ func TestPasswordIsNowhereToBeSeen(t *testing.T) {
 	c := sudoTarget(t)
 	stop := make(chan struct{})
 	var found []string
-	var looked int
+	var looked atomic.Int64
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
 			found = append(found, search(password)...)
-			looked++
+			looked.Add(1)
 			select {
 			case <-stop:
 				return
@@ -159,15 +160,18 @@ func TestPasswordIsNowhereToBeSeen(t *testing.T) {
 			}
 		}
 	})
-	o := open(t, c, script(t, "root"), remote.Root{Want: true, Password: given(password)})
-	if o.err == nil {
-		found = append(found, search(password)...)
+	// A login is short, and a busy machine looks seldom: it logs in until it was looked at.
+	for range 20 {
+		o := open(t, c, script(t, "root"), remote.Root{Want: true, Password: given(password)})
+		o.works(t, "root")
+		if looked.Load() >= 3 || t.Failed() {
+			break
+		}
 	}
 	close(stop)
 	wg.Wait()
-	o.works(t, "root")
-	if len(found) > 0 || looked < 3 {
-		t.Errorf("the password was seen in %v; looked %d times", slices.Compact(found), looked)
+	if len(found) > 0 || looked.Load() < 3 {
+		t.Errorf("the password was seen in %v; looked %d times", slices.Compact(found), looked.Load())
 	}
 	for _, call := range lines(t, c, "calls") {
 		if strings.Contains(call, password) {
