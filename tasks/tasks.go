@@ -25,6 +25,8 @@ import (
 	"holdfast/tasks/listening"
 	"holdfast/tasks/node"
 	npmglobal "holdfast/tasks/npm_global"
+	openclawdevice "holdfast/tasks/openclaw_device"
+	openclawhealth "holdfast/tasks/openclaw_health"
 	packages "holdfast/tasks/package"
 	randomsecret "holdfast/tasks/random_secret"
 	"holdfast/tasks/reboot"
@@ -72,6 +74,8 @@ func All() []*task.Module {
 		listening.Module,
 		node.Module,
 		npmglobal.Module,
+		openclawdevice.Module,
+		openclawhealth.Module,
 		packages.Module,
 		randomsecret.Module,
 		reboot.Module,

@@ -57,8 +57,11 @@ var rooms = map[string]string{
 	"tasks/task":          "playbooks/source tasks/secret",
 	"tasks/tasktest":      "playbooks/source playbooks/source/yamlfile tasks/secret tasks/task",
 	"tasks/*":             "tasks/secret tasks/task", // a module
-	"testscripts":         "*",
-	"testscripts/*":       "*",
+	// What several modules know of OpenClaw's protocol has one room.
+	"tasks/openclaw_device": "tasks/openclaw/gateway tasks/secret tasks/task",
+	"tasks/openclaw_health": "tasks/openclaw/gateway tasks/secret tasks/task",
+	"testscripts":           "*",
+	"testscripts/*":         "*",
 }
 
 // doors are the rooms through which a module of others comes in, tests included.

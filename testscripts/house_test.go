@@ -36,6 +36,7 @@ var reveals = map[string]string{
 	"tasks/json":             "a value in a file whose content is secret then",
 	"tasks/random_secret":    "a file whose content it is",
 	"tasks/file":             "a file whose content is the secret",
+	"tasks/openclaw/gateway": "what a client of the gateway signs and sends to loopback",
 	"tasks/task":             "the value of a header",
 	"tasks/secret":           "the type itself, and the redactor",
 	"tasks/user":             "the hash of a password",

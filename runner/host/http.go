@@ -3,7 +3,9 @@ package host
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/netip"
 	"time"
 
 	"holdfast/runner/host/dnsclient"
@@ -32,6 +34,44 @@ func (r *reader) Dial(ctx context.Context, network, address string) error {
 		return fmt.Errorf("cannot connect to %s: %w", address, err)
 	}
 	_ = conn.Close() // it was open, that is all that was asked
+	return nil
+}
+
+// link is a connection that ends with the context it was made for.
+type link struct {
+	net.Conn
+	stop func() bool
+}
+
+func (l *link) Close() error {
+	l.stop()
+	return l.Conn.Close()
+}
+
+// Connect opens a connection to this host itself.
+func (r *reader) Connect(ctx context.Context, network, address string) (io.ReadWriteCloser, error) {
+	if err := ensureHere(network, address); err != nil {
+		return nil, err
+	}
+	limited, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(limited, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("cannot connect to %s: %w", address, err)
+	}
+	return &link{Conn: conn, stop: context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
+}
+
+// ensureHere refuses addresses that are not this host's own: modules talk to others
+// with Fetch, which knows proxies and certificates.
+func ensureHere(network, address string) error {
+	if network == "unix" {
+		return nil
+	}
+	at, err := netip.ParseAddrPort(address)
+	if network != "tcp" || err != nil || !at.Addr().IsLoopback() {
+		return fmt.Errorf("cannot connect to %s %s: want an address on loopback with a port, or a Unix socket", network, address)
+	}
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"slices"
 	"sync"
@@ -182,6 +183,14 @@ func (v *overlayWriter) Dial(ctx context.Context, network, address string) error
 		return err
 	}
 	return v.base.Dial(ctx, network, address)
+}
+
+// Connect opens a connection on the host as it is.
+func (v *overlayWriter) Connect(ctx context.Context, network, address string) (io.ReadWriteCloser, error) {
+	if err := v.lookOut(ctx); err != nil {
+		return nil, err
+	}
+	return v.base.Connect(ctx, network, address)
 }
 
 // Resolve asks the domain name system from the host as it is.

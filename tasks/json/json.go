@@ -17,6 +17,7 @@ var doc string
 type Params struct {
 	Path     task.Path  `yaml:"path" validate:"required" doc:"The file."`
 	Merge    *string    `yaml:"merge" doc:"JSON that is put over the file's: objects key by key, null removes, all else replaces."`
+	Template *task.Blob `yaml:"template" blob:"template" validate:"excludes=merge" doc:"A template beside the playbook that makes the JSON to merge."`
 	Set      []Value    `yaml:"set" doc:"Values at paths."`
 	Remove   []string   `yaml:"remove" doc:"Paths of which nothing must be there."`
 	Create   bool       `yaml:"create" default:"true" doc:"Whether a missing file is made."`
@@ -60,8 +61,8 @@ var Module = task.New(task.Def[Params, State]{
 })
 
 func validate(p Params) error {
-	if p.Merge == nil && len(p.Set) == 0 && len(p.Remove) == 0 {
-		return task.FieldErrorf("set", "there is nothing to do: give merge, set or remove")
+	if p.Merge == nil && p.Template == nil && len(p.Set) == 0 && len(p.Remove) == 0 {
+		return task.FieldErrorf("set", "there is nothing to do: give merge, template, set or remove")
 	}
 	if p.Merge != nil {
 		if _, err := patch(*p.Merge); err != nil {
@@ -124,8 +125,30 @@ func observe(ctx context.Context, r task.Reader, p Params) (State, error) {
 			return s, err
 		}
 	}
-	s.new, err = want(&p, s.data)
+	over, err := p.over(ctx, r)
+	if err == nil {
+		s.new, err = want(&p, over, s.data)
+	}
 	return s, err
+}
+
+// over returns what is merged into the file, or nil.
+func (p *Params) over(ctx context.Context, r task.Reader) (*task.JSON, error) {
+	if p.Template == nil {
+		if p.Merge == nil {
+			return nil, nil
+		}
+		return patch(*p.Merge)
+	}
+	data, err := r.Blob(ctx, *p.Template)
+	if err != nil {
+		return nil, fmt.Errorf("cannot get what belongs into %s: %w", p.Path, err)
+	}
+	over, err := patch(string(data))
+	if err != nil {
+		return nil, fmt.Errorf("cannot merge the template into %s: %w", p.Path, err)
+	}
+	return over, nil
 }
 
 func (s *State) read(ctx context.Context, r task.Reader, path string) (err error) {
@@ -139,7 +162,7 @@ func (s *State) read(ctx context.Context, r task.Reader, path string) (err error
 }
 
 // want returns the document as it should be.
-func want(p *Params, data []byte) (*task.JSON, error) {
+func want(p *Params, over *task.JSON, data []byte) (*task.JSON, error) {
 	doc := task.ObjectJSON()
 	if len(strings.TrimSpace(string(data))) > 0 {
 		var err error
@@ -147,8 +170,7 @@ func want(p *Params, data []byte) (*task.JSON, error) {
 			return nil, err
 		}
 	}
-	if p.Merge != nil {
-		over, _ := patch(*p.Merge) // it was validated
+	if over != nil {
 		doc = doc.Merge(over)
 	}
 	for _, v := range p.Set {
@@ -177,7 +199,7 @@ func (v *Value) value() *task.JSON {
 
 // secret reports whether what is at a path is not to be shown.
 func (p *Params) secret(path []string) bool {
-	if p.Hide {
+	if p.Hide || p.Template != nil && p.Template.Secret {
 		return true
 	}
 	for _, v := range p.Set {
@@ -194,7 +216,7 @@ func (p *Params) secret(path []string) bool {
 }
 
 func (p *Params) holdsSecret() bool {
-	if p.Hide {
+	if p.Hide || p.Template != nil && p.Template.Secret {
 		return true
 	}
 	for _, v := range p.Set {

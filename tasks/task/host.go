@@ -2,6 +2,7 @@ package task
 
 import (
 	"context"
+	"io"
 	"time"
 )
 
@@ -54,6 +55,9 @@ type Reader interface {
 	Packed(ctx context.Context, p Pack) (want, have Content, err error)
 	// Dial reports whether a TCP or Unix connection to address succeeds.
 	Dial(ctx context.Context, network, address string) error
+	// Connect opens a TCP connection to a port on loopback, or one to a Unix socket, for a
+	// dialogue that changes nothing. It ends with the context, and whoever asked closes it.
+	Connect(ctx context.Context, network, address string) (io.ReadWriteCloser, error)
 	// Resolve asks the domain name system from the host. That there is no such name, or
 	// nothing of the kind, is an answer.
 	Resolve(ctx context.Context, q Question) (Records, error)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -29,6 +30,7 @@ type Host struct {
 	OnQuery        func(task.Command) (task.Output, error)
 	OnFetch        func(task.Request) (task.Response, error)
 	OnResolve      func(task.Question) (task.Records, error)
+	OnConnect      func(network, address string) (io.ReadWriteCloser, error)
 	OnCertificates func(task.CertificateSource) (task.Chain, error)
 	// OnDownload may refuse a download, or an archive that is unpacked while it arrives.
 	OnDownload func(task.Download) error

@@ -3,6 +3,7 @@ package tasktest
 import (
 	"context"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -300,6 +301,20 @@ func (h *Host) Dial(ctx context.Context, network, address string) error {
 		}
 	}
 	return fmt.Errorf("cannot connect to %s: connection refused", address)
+}
+
+// Connect implements [task.Reader]. Without OnConnect nothing listens.
+func (h *Host) Connect(ctx context.Context, network, address string) (io.ReadWriteCloser, error) {
+	h.mu.Lock()
+	err := h.enter(ctx, Call{Method: "open a connection to", Subject: address})
+	h.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if h.OnConnect == nil {
+		return nil, fmt.Errorf("cannot connect to %s: connection refused", address)
+	}
+	return h.OnConnect(network, address)
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
