@@ -18,7 +18,7 @@ func TestScaffoldedModuleConforms(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(root, "tasks"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range append([]string{"playbooks", "tasks/secret", "tasks/task", "tasks/tasktest"}, under("tasks/", names())...) {
+	for _, name := range append([]string{"playbooks", "tasks/openclaw", "tasks/secret", "tasks/task", "tasks/tasktest"}, under("tasks/", names())...) {
 		if err := os.Symlink(filepath.Join(here, name), filepath.Join(root, name)); err != nil {
 			t.Fatal(err)
 		}
