@@ -139,6 +139,7 @@ func TestTwoRuns(t *testing.T) {
 	l := enter(t)
 	u := l.start(l.play(reach{}, attack("", slow))...)
 	u.begun("slow")
+	l.home = t.TempDir() // another bastion: it shares nothing with the first
 	o := l.apply(5, reach{}, attack("", ""))
 	if !strings.Contains(o.told(), "another run works on this host") {
 		t.Errorf("got %s want to be told of the other run", o.told())
