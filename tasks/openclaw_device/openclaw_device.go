@@ -44,11 +44,11 @@ type State struct {
 // Module pairs devices.
 var Module = task.NewAction(task.ActionDef[Params, State]{
 	Name: "openclaw_device", Doc: doc,
-	Validate: validate,
-	Resource: func(p Params) string { return "device of the gateway at " + p.address() },
-	Skip:     skip,
-	Run:      run,
-	Undo:     undo,
+	Validate:     validate,
+	Resource:     func(p Params) string { return "device of the gateway at " + p.address() },
+	Skip:         skip,
+	Run:          run,
+	Irreversible: "an undo has no secrets, so it cannot ask the gateway; a task with the other state takes it back",
 })
 
 var scopeRule = regexp.MustCompile(`^[a-z]+\.[a-z.]+$`)
@@ -203,22 +203,6 @@ func apply(ctx context.Context, w task.Writer, p Params, s State) error {
 		return fmt.Errorf("cannot pair the device %s: no request that waits has its name, its key and no other scopes", s.DeviceID)
 	}
 	return call(ctx, w, &p, "approve", s.RequestID)
-}
-
-// undo removes what was paired. A device that was removed has to ask again.
-func undo(ctx context.Context, w task.Writer, p Params, s State) error {
-	switch {
-	case !s.Running || s.Outcome == string(gateway.OK):
-		return nil
-	case p.State == "absent":
-		if s.Known {
-			return fmt.Errorf("cannot pair the device %s again: it has to connect and be approved", s.DeviceID)
-		}
-		return nil
-	case s.Known:
-		return nil // it was paired for less before, which the gateway cannot go back to
-	}
-	return call(ctx, w, &p, "remove", s.DeviceID)
 }
 
 func call(ctx context.Context, w task.Writer, p *Params, what, id string) error {
