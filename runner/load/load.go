@@ -45,8 +45,8 @@ type Playbook struct {
 }
 
 // Verifies reports whether there is anything to verify, used playbooks included.
-func (p *Playbook) Verifies() bool {
-	return len(p.Verify) > 0 || slices.ContainsFunc(p.Tasks, (*Node).Verifies)
+func (pb *Playbook) Verifies() bool {
+	return len(pb.Verify) > 0 || slices.ContainsFunc(pb.Tasks, (*Node).Verifies)
 }
 
 // Verifies reports whether an entry uses a playbook that has something to verify.
