@@ -175,7 +175,7 @@ func (h *hostRun) attach(ctx context.Context) (err error) {
 
 // named is the run that a person means on the wire: "last" is whichever is at work.
 func named(run string) string {
-	if run == "last" {
+	if run == lastRun {
 		return ""
 	}
 	return run
@@ -203,6 +203,9 @@ func (h *hostRun) learnStep(st *wire.Step, handler string) {
 // past reports how a run ended that is at work on the host no more.
 func (h *hostRun) past(runs []wire.Run) error {
 	id := pick(runs, h.run.opts.Attach)
+	if h.run.opts.Attach == lastRun && len(runs) > 0 {
+		id = runs[0].ID // whatever it did
+	}
 	for _, r := range runs {
 		if r.ID != id {
 			continue
