@@ -3,6 +3,9 @@ package systemd
 import (
 	"context"
 	"fmt"
+	"os"
+	"strings"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -18,7 +21,12 @@ type extra struct {
 	Properties []property
 }
 
-// Adopt moves a process into a scope of its own, which no login's end takes along.
+// adoptLimit is how long a scope may take to have its process.
+const adoptLimit = 5 * time.Second
+
+// Adopt moves a process into a scope of its own, which no login's end takes along. It
+// returns when the process is there: what that starts meanwhile would begin in a
+// control group that goes away.
 func (m *Manager) Adopt(ctx context.Context, unit string, pid int, description string) error {
 	properties := []property{
 		{"Description", dbus.MakeVariant(description)},
@@ -29,5 +37,14 @@ func (m *Manager) Adopt(ctx context.Context, unit string, pid int, description s
 	if err := m.files(ctx, "StartTransientUnit", []any{unit, "replace", properties, []extra{}}, &job); err != nil {
 		return fmt.Errorf("cannot make %s: %w", unit, err)
 	}
-	return nil
+	for end := time.Now().Add(adoptLimit); time.Now().Before(end); {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		if err != nil || strings.Contains(string(b), "/"+unit) {
+			return err
+		}
+		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("cannot move into %s: it took longer than %s", unit, adoptLimit)
 }
