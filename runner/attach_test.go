@@ -85,6 +85,25 @@ func dies(t *testing.T, p play, moment <-chan struct{}) {
 	<-over
 }
 
+// A run whose task waits for content of a controller that is gone gives way too.
+func TestNewRunDisplacesOneThatWaitsForContent(t *testing.T) {
+	h := hosts(t, 1)
+	asked := make(chan struct{})
+	p := play{text: "tasks: [{put: {key: one, text: " + strings.Repeat("x", 100_000) + "}}]", hosts: h, id: "r1"}
+	p.answers = map[string]func(*wire.Message) (*wire.Message, bool){"a": func(m *wire.Message) (*wire.Message, bool) {
+		if m.NeedBlob != nil {
+			close(asked)
+			return nil, true // it never hears of it
+		}
+		return m, true
+	}}
+	dies(t, p, asked)
+	o := run(t, play{text: "tasks: [{put: {key: two}}]", hosts: h})
+	if got := h[0].done(); o.fin.Code != 0 || got != "put two=on" {
+		t.Errorf("got code %d and %q\n%s", o.fin.Code, got, o.ends("a"))
+	}
+}
+
 // A run that is detached goes on alone, and somebody else can follow it to its end.
 func TestDetach(t *testing.T) {
 	h := hosts(t, 1)

@@ -130,7 +130,7 @@ func (s *server) answer(conn net.Conn, stream *wire.Stream, h *wire.Hello) *wire
 	there, _ := s.link.attended()
 	switch a.Action {
 	case wire.AttachYield:
-		if there || s.busy.Load() && !s.holding.Load() {
+		if there || !s.idle() {
 			return &wire.Refused{Error: "it is at work", Locked: true}
 		}
 		s.stopSoon()
@@ -140,7 +140,7 @@ func (s *server) answer(conn net.Conn, stream *wire.Stream, h *wire.Hello) *wire
 		if a.Action == wire.AttachKill {
 			s.cancelNow()
 		}
-		if !there && !s.busy.Load() {
+		if !there && s.idle() {
 			s.end()
 		}
 	case wire.AttachFollow:
@@ -157,6 +157,10 @@ func (s *server) answer(conn net.Conn, stream *wire.Stream, h *wire.Hello) *wire
 	_ = conn.Close()
 	return nil
 }
+
+// idle reports whether nothing is being done: between two programs, between two tasks, or
+// in a task that waits for content which only its controller has.
+func (s *server) idle() bool { return !s.busy.Load() || s.holding.Load() || s.blobs.waiting() }
 
 // follow gives the talk to a controller that came back.
 func (s *server) follow(conn net.Conn, stream *wire.Stream, seen int) {

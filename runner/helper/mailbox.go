@@ -86,6 +86,13 @@ func (m *mailbox) keepAll() {
 	m.keep = true
 }
 
+// waiting reports whether a step waits for content.
+func (m *mailbox) waiting() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.wanted != ""
+}
+
 func (m *mailbox) served() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"holdfast/tasks/task"
 )
@@ -222,11 +223,26 @@ func withoutPort(data []byte) []byte {
 	return []byte(b.String())
 }
 
-// openPorts asks which ports are open, where it matters.
+// openPorts asks which ports are open, where it matters. A server that runs and has none
+// open is being reloaded: it is looked at again for half a second.
 func (s *State) openPorts(ctx context.Context, r task.Reader, p Params) error {
 	if p.Port == nil || s.Unit == "" {
 		return nil
 	}
+	for range 10 {
+		if err := s.portsNow(ctx, r, p); err != nil || len(s.look.open) > 0 {
+			return err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return s.portsNow(ctx, r, p)
+}
+
+func (s *State) portsNow(ctx context.Context, r task.Reader, p Params) error {
 	all, err := r.Listeners(ctx)
 	if err != nil {
 		return err

@@ -137,7 +137,7 @@ func wantClean(t *testing.T, host string, within time.Duration) {
 // that was left.
 func wantResumed(t *testing.T, host, path string) {
 	t.Helper()
-	o := holdfast(t, on(host, "apply", path, "--yes")...).want(t, 0)
+	o := next(t, on(host, "apply", path, "--yes")...).want(t, 0)
 	pending := false
 	for _, e := range o.events {
 		pending = pending || e.HandlerQueued != nil && e.HandlerQueued.Pending != ""
@@ -185,7 +185,9 @@ func TestInterrupt(t *testing.T) {
 			if c.done == "" && time.Since(began) > 2*time.Second {
 				t.Errorf("got the end after %s, want it at once", time.Since(began))
 			}
-			wantClean(t, host, 6*time.Second)
+			if c.code == 130 {
+				wantClean(t, host, 6*time.Second)
+			}
 			if got := console(t, host, "cat /etc/slow-done /etc/slow-after 2>/dev/null || true"); c.code == 130 && got != c.done {
 				t.Errorf("got %q done, want %q", got, c.done)
 			}
@@ -195,6 +197,7 @@ func TestInterrupt(t *testing.T) {
 				}
 			}
 			wantResumed(t, host, path)
+			wantClean(t, host, 6*time.Second)
 		})
 	}
 }
@@ -241,13 +244,17 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			_ = u.cmd.Process.Kill() // it may be done by now, which is a moment too
 		}
 		u.wait()
-		waitQuiet(t, host)
+		if victim == "the controller" {
+			time.Sleep(time.Second) // the run goes on to the end of its task, and waits there
+		} else {
+			waitQuiet(t, host)
+		}
 		got := console(t, host, whole)
 		t.Logf("%s killed after %s: %s", victim, delay, strings.Join(strings.Fields(got), " "))
 		if strings.Contains(got, "damaged") {
 			t.Errorf("%s", got)
 		}
-		holdfast(t, on(host, "apply", path, "--yes")...).want(t, 0)
+		next(t, on(host, "apply", path, "--yes")...).want(t, 0)
 		if got := strings.Join(strings.Fields(console(t, host, whole)), " "); got != "40 whole" {
 			t.Errorf("after the next run: got %s, want 40 whole", got)
 		}
@@ -268,4 +275,17 @@ func waitQuiet(t *testing.T, host string) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	t.Fatalf("%s: a helper runs 10 s after its end", host)
+}
+
+// next runs the program when the host is free: the run of a controller that was killed
+// goes on to the end of its task, and gives way then.
+func next(t *testing.T, argv ...string) (o outcome) {
+	t.Helper()
+	for range 60 {
+		if o = holdfast(t, argv...); o.code != 5 || !strings.Contains(o.failures(), "another run works on this host") {
+			return o
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return o
 }
