@@ -10,7 +10,7 @@ HOSTS    := ./runner/sandbox ./runner/host/... ./testscripts ./testscripts/accep
 # A part of what "make faults" does: one of each kind, the rest on request.
 FAULTS   := TestTable|TestPortsBehindAFirewall|TestConditions|TestUndoOnAFullDisk|TestMemoryPressure|TestStruckAfterConfirm|TestKilledBeforeArm|TestNoInverse|TestTwoRuns|TestLockOut|TestCrash/(controller|power|link)
 
-.PHONY: help build helpers demo test check lint tools unit hosts faults bench fuzz clean
+.PHONY: help build helpers demo test check lint tools unit hosts faults judges bench fuzz clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,9 @@ faults: build ## break everything on real hosts, and five minutes of random faul
 hosts: build ## tests on real throwaway hosts; they fail where there can be none
 	@$(GO) test -count=1 -p 1 -timeout 30m -tags hosts $(HOSTS)
 	@$(GO) test -count=1 -timeout 20m -tags hosts -run '$(FAULTS)' ./testscripts/faults
+
+judges: build ## let lynis, ssh-audit, Docker and others judge the baseline on Debian 12 and 13
+	@$(GO) test -count=1 -v -timeout 40m -tags 'hosts judges' -run TestJudges ./testscripts/acceptance
 
 bench: ## benchmarks, as ratios side by side
 	@$(GO) test -run xxx -bench . -benchtime 1s ./...

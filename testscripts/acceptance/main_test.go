@@ -4,6 +4,7 @@ package acceptance_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ var site struct {
 	address   map[string]string
 }
 
-const siteDir = "/var/lib/holdfast-sandbox-accept"
+var siteDir = cmp.Or(os.Getenv("HOLDFAST_TEST_SANDBOX"), "/var/lib/holdfast-sandbox-accept")
 
 // names of the hosts.
 var names = []string{"sb1", "sb2", "sb3"}
@@ -110,7 +111,7 @@ func environ(more ...string) []string {
 	return append([]string{"HOME=" + site.home, "PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8"}, more...)
 }
 
-// holdfast calls the program and fails the test when it takes longer than two minutes.
+// holdfast calls the program and fails the test when it takes longer than ten minutes.
 func holdfast(t *testing.T, argv ...string) outcome {
 	t.Helper()
 	return holdfastWith(t, nil, argv...)
@@ -118,7 +119,7 @@ func holdfast(t *testing.T, argv ...string) outcome {
 
 func holdfastWith(t *testing.T, env []string, argv ...string) outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, site.binary, argv...)
