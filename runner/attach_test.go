@@ -132,8 +132,13 @@ handlers:
 	if got := h[0].done(); got != "put one=on, say long, put two=on, say reloaded" {
 		t.Errorf("done %q", got)
 	}
-	// Later it is only known how it ended.
-	o = run(t, play{text: text, hosts: h, mode: event.Attach, attach: "r1"})
+	// Later it is only known how it ended; its helper may take a moment to go.
+	for range 100 {
+		if o = run(t, play{text: text, hosts: h, mode: event.Attach, attach: "r1"}); strings.Contains(o.ends("a"), "has ended") {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 	if !strings.Contains(o.ends("a"), "has ended: succeeded") || o.fin.Code != 0 {
 		t.Errorf("got code %d and\n%s", o.fin.Code, o.ends("a"))
 	}
