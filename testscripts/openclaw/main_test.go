@@ -1,0 +1,277 @@
+//go:build hosts
+
+package openclaw_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/runner/sandbox"
+)
+
+// siteDir is the sandbox of these tests alone. With HOLDFAST_TEST_KEEP=1 its hosts, their
+// snapshots and the project stay for the next run, which then starts in seconds.
+var (
+	siteDir = cmp.Or(os.Getenv("HOLDFAST_TEST_SANDBOX"), "/var/lib/holdfast-sandbox-gateway")
+	keep    = os.Getenv("HOLDFAST_TEST_KEEP") != ""
+)
+
+// project is the program, the folder with the store of secrets, and the hosts that all
+// tests share. They run one after another.
+var project struct {
+	*sandbox.Sandbox
+	dir, binary string
+}
+
+// ready is the snapshot of a host on which the playbook openclaw was applied.
+const ready = "ready"
+
+func TestMain(m *testing.M) {
+	code, err := prepared(m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cannot test on hosts:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// prepared builds the program, opens the sandbox, calls run and takes all away again.
+func prepared(run func() int) (code int, err error) {
+	if os.Geteuid() != 0 {
+		return 1, errors.New("throwaway hosts take root")
+	}
+	ctx := context.Background()
+	say := func(msg string) { fmt.Fprintln(os.Stderr, msg) }
+	if project.Sandbox, err = sandbox.Open(sandbox.Options{Dir: siteDir, Progress: say}); err != nil {
+		return 1, err
+	}
+	project.dir = siteDir + "-project"
+	clean := func() error { return errors.Join(project.Down(ctx), os.RemoveAll(project.dir)) }
+	if err := project.Install(ctx); err != nil {
+		return 1, err
+	}
+	if !keep {
+		if err := clean(); err != nil {
+			return 1, err
+		}
+		defer func() { err = errors.Join(err, clean()) }()
+	}
+	if err := errors.Join(os.MkdirAll(project.dir, 0o700), build()); err != nil {
+		return 1, err
+	}
+	return run(), nil
+}
+
+// build makes the program with fresh helpers.
+func build() error {
+	project.binary = filepath.Join(project.dir, "holdfast")
+	for _, step := range [][]string{{"../../runner/helperbin", "go", "generate", "."}, {"../..", "go", "build", "-o", project.binary, "./cmd/holdfast"}} {
+		cmd := exec.Command(step[1], step[2:]...)
+		cmd.Dir, cmd.Env = step[0], append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%q: %w\n%s", step, err, out)
+		}
+	}
+	return nil
+}
+
+// site is the project as one test uses it.
+type site struct {
+	shown bytes.Buffer // all that was printed but for secrets
+}
+
+// params are those of the playbook openclaw on every host.
+const params = `provider_keys: {anthropic: anthropic_key}
+agents: {main: "", ops: anthropic/claude-opus-4-6}
+origins: [https://gw.example.com]
+`
+
+// open returns the project. Its store has a token and another, the keys of two devices
+// and of a provider.
+func open(t *testing.T) *site {
+	t.Helper()
+	s := &site{}
+	if _, err := os.Stat(filepath.Join(project.dir, "params.yml")); err == nil {
+		return s
+	}
+	s.run(t, 0, "", "secret", "init")
+	for _, name := range []string{"gateway_token", "other_token"} {
+		s.run(t, 0, "", "secret", "generate", name)
+	}
+	for _, name := range []string{"device_key", "stranger_key"} {
+		s.run(t, 0, "", "secret", "generate", name, "--kind", "hex")
+	}
+	s.run(t, 0, "sk-ant-canary-90d1c2e7", "secret", "set", "anthropic_key")
+	s.write(t, "params.yml", params)
+	return s
+}
+
+// hosts boots those of the named hosts that do not run, as they are.
+func (s *site) hosts(t *testing.T, names ...string) {
+	t.Helper()
+	if _, err := project.Up(t.Context(), sandbox.UpOptions{Names: names}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// gateways gives hosts with a healthy gateway, as the playbook openclaw leaves them. The
+// first test that asks for a host pays for it; for others it is taken back to that state.
+func gateways(t *testing.T, names ...string) *site {
+	t.Helper()
+	s := open(t)
+	s.hosts(t, names...)
+	missing := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		_, err := os.Stat(filepath.Join(siteDir, "hosts", name, "layers", ready+".json"))
+		return err == nil
+	})
+	if len(missing) > 0 {
+		s.run(t, 0, "", "apply", "openclaw", "--params", "params.yml", "-l", strings.Join(missing, ","))
+	}
+	for _, name := range names {
+		var err error
+		if slices.Contains(missing, name) {
+			err = project.Snapshot(t.Context(), name, ready)
+		} else {
+			err = project.Restore(t.Context(), name, ready)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.write(t, "ready.yml", `playbook: ready
+version: 1.0.0
+tasks:
+  - wait: {http: "http://127.0.0.1:18789/readyz"}
+    timeout: 10m
+`)
+	s.run(t, 0, "", "apply", "./ready.yml", "-l", strings.Join(names, ","))
+	return s
+}
+
+// run calls the program in the project's folder. It must end with the status; what it
+// printed is returned.
+func (s *site) run(t *testing.T, status int, stdin string, argv ...string) string {
+	t.Helper()
+	out, got := s.try(t, stdin, argv...)
+	if got != status {
+		t.Fatalf("got status %d, want %d, of holdfast %s\n%s", got, status, strings.Join(argv, " "), out)
+	}
+	return out
+}
+
+// try is run for whoever expects more than one status.
+func (s *site) try(t *testing.T, stdin string, argv ...string) (string, int) {
+	t.Helper()
+	var out bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+	defer cancel()
+	cmd := s.command(ctx, t, argv...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &out
+	start := time.Now()
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	t.Logf("%s: %d in %.0f s", strings.Join(argv, " "), cmd.ProcessState.ExitCode(), time.Since(start).Seconds())
+	if argv[0] != "secret" {
+		s.shown.Write(out.Bytes())
+	}
+	return out.String(), cmd.ProcessState.ExitCode()
+}
+
+// command is the program in the project's folder, not started.
+func (s *site) command(ctx context.Context, t *testing.T, argv ...string) *exec.Cmd {
+	t.Helper()
+	inventory, err := project.Inventory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, project.binary, argv...)
+	cmd.Dir = project.dir
+	cmd.Env = []string{"HOME=" + project.dir, "PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "HOLDFAST_INVENTORY=" + inventory}
+	return cmd
+}
+
+// lastRun is the newest run of a playbook on a host that the history knows.
+func (s *site) lastRun(t *testing.T, playbook, host string) string {
+	t.Helper()
+	for _, line := range strings.Split(s.run(t, 0, "", "runs", "list", "-l", host, "--output", "json"), "\n") {
+		var run struct{ ID, Playbook, Command string }
+		if json.Unmarshal([]byte(line), &run) == nil && strings.HasPrefix(run.Playbook, playbook) && run.Command == "apply" {
+			return run.ID
+		}
+	}
+	t.Fatalf("the history knows no apply of %s on %s", playbook, host)
+	return ""
+}
+
+// console runs a script in a host, not over SSH.
+func (s *site) console(t *testing.T, host, script string) (string, int) {
+	t.Helper()
+	var out bytes.Buffer
+	status, err := project.Exec(t.Context(), host, nil, &out, &out, "sh", "-c", script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), status
+}
+
+// restart restarts the gateway of a host, behind the program's back.
+func (s *site) restart(t *testing.T, host string) {
+	t.Helper()
+	const script = "u=$(id -u openclaw); runuser -u openclaw -- env XDG_RUNTIME_DIR=/run/user/$u systemctl --user restart openclaw-gateway"
+	if out, status := s.console(t, host, script); status != 0 {
+		t.Fatal(out)
+	}
+}
+
+// write puts a file into the project's folder.
+func (s *site) write(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(project.dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// noSecrets looks for secrets of the store wherever somebody could see them: in what was
+// printed, in the project, its history included, and on a host.
+func (s *site) noSecrets(t *testing.T, host string, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		secret := strings.TrimSpace(s.run(t, 0, "", "secret", "get", name))
+		if len(secret) < 16 {
+			t.Fatalf("%s is not what the test takes it for", name)
+		}
+		if strings.Contains(s.shown.String(), secret) {
+			t.Errorf("%s is shown", name)
+		}
+		if out, err := exec.Command("grep", "-rlF", "--exclude-dir=secrets", "-e", secret, project.dir).Output(); err == nil {
+			t.Errorf("%s is in %s", name, out)
+		}
+		// The secret goes in on standard input, so that this look leaves none of its own.
+		script := `mkdir -p /run/look; cat >/run/look/secret
+for p in /proc/[0-9]*/cmdline; do tr '\0' ' ' <$p; echo; done >/run/look/argv 2>/dev/null
+journalctl --no-pager -o cat >/run/look/journal
+grep -lF -f /run/look/secret /run/look/argv /run/look/journal
+grep -rlF --exclude-dir=secrets -f /run/look/secret /home/openclaw /var/lib/holdfast /var/log /tmp /etc /root
+rm -rf /run/look`
+		var out bytes.Buffer
+		if _, err := project.Exec(t.Context(), host, strings.NewReader(secret+"\n"), &out, &out, "sh", "-c", script); err != nil {
+			t.Fatal(err)
+		}
+		if out.Len() > 0 {
+			t.Errorf("%s is in %s", name, out.String())
+		}
+	}
+}
