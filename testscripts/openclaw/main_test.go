@@ -207,8 +207,8 @@ func (s *site) command(ctx context.Context, t *testing.T, argv ...string) *exec.
 func (s *site) lastRun(t *testing.T, playbook, host string) string {
 	t.Helper()
 	for _, line := range strings.Split(s.run(t, 0, "", "runs", "list", "-l", host, "--output", "json"), "\n") {
-		var run struct{ ID, Playbook, Command string }
-		if json.Unmarshal([]byte(line), &run) == nil && strings.HasPrefix(run.Playbook, playbook) && run.Command == "apply" {
+		var run struct{ ID, Playbook, Mode string }
+		if json.Unmarshal([]byte(line), &run) == nil && run.Playbook == playbook && run.Mode == "apply" {
 			return run.ID
 		}
 	}
