@@ -23,7 +23,7 @@ func TestScaffoldedModuleConforms(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"go.mod", "go.sum", "tasks/new.go", "tasks/tasks.go"} {
+	for _, name := range []string{"go.mod", "go.sum", "tasks/new.go", "tasks/tasks.go", "tasks/controller.go", "tasks/helper.go"} {
 		data, err := os.ReadFile(filepath.Join(here, name))
 		if err != nil {
 			t.Fatal(err)

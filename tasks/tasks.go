@@ -2,6 +2,9 @@
 package tasks
 
 import (
+	"slices"
+	"strings"
+
 	"holdfast/tasks/alert"
 	aptrepository "holdfast/tasks/apt_repository"
 	"holdfast/tasks/archive"
@@ -48,8 +51,16 @@ import (
 	"holdfast/tasks/wait"
 )
 
-// All returns every module, sorted by name.
+// All returns every module, sorted by name. The helper that is sent has those alone
+// that work on hosts.
 func All() []*task.Module {
+	all := append(onHosts(), onController()...)
+	slices.SortFunc(all, func(a, b *task.Module) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// onHosts are the modules that may work on a host.
+func onHosts() []*task.Module {
 	return []*task.Module{
 		alert.Module,
 		aptrepository.Module,

@@ -70,6 +70,7 @@ type moduleDoc struct {
 	Summary      string     `json:"summary"`
 	Action       bool       `json:"action"`
 	ReadOnly     bool       `json:"read_only"`
+	Controller   bool       `json:"controller,omitempty"`
 	Risk         string     `json:"risk,omitempty"`
 	Irreversible string     `json:"irreversible,omitempty"`
 	Params       []fieldDoc `json:"params"`
@@ -90,7 +91,7 @@ type fieldDoc struct {
 }
 
 func describe(m *task.Module) moduleDoc {
-	return moduleDoc{Name: m.Name, Summary: m.Doc.Summary, Action: m.Action, ReadOnly: m.ReadOnly, Risk: string(m.Risk),
+	return moduleDoc{Name: m.Name, Summary: m.Doc.Summary, Action: m.Action, ReadOnly: m.ReadOnly, Controller: m.Controller, Risk: string(m.Risk),
 		Irreversible: m.Irreversible, Params: describeFields(m.Params), Result: describeFields(m.Result), Examples: m.Doc.Examples}
 }
 
@@ -117,6 +118,9 @@ func (env *Env) docModule(m *task.Module, format string) error {
 	writeFields(&b, d.Result, "  ")
 	if m.Irreversible != "" {
 		fmt.Fprintf(&b, "\nCannot be undone: %s\n", m.Irreversible)
+	}
+	if m.Controller {
+		b.WriteString("\nIt works with on: controller alone.\n")
 	}
 	if m.Risk != "" {
 		fmt.Fprintf(&b, "\nRisk: %s\n", m.Risk)

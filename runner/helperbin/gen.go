@@ -43,11 +43,13 @@ type kind struct {
 	tls    bool
 }
 
+// tags are those of its build; helper leaves out the modules that work on the controller
+// alone.
 func (k kind) tags() string {
 	if k.tls {
-		return "-tags="
+		return "-tags=helper"
 	}
-	return "-tags=notls"
+	return "-tags=helper,notls"
 }
 
 func build(arch string, k kind, into string) error {

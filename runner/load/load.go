@@ -348,6 +348,9 @@ func (c *compiler) module(sc *scope, n *Node) {
 		c.faults.Addf(e.ModulePos, n.Path+"."+e.Module, "this program has no such module")
 		return
 	}
+	if n.Module.Controller && !e.OnController {
+		c.faults.Addf(e.ModulePos, n.Path+"."+e.Module, "%s works on the controller alone", e.Module).Hint = "add on: controller to the task"
+	}
 	if c.count++; c.count == maxTasks+1 {
 		c.faults.Addf(e.Pos, n.Path, "with those that they use, the playbooks have more than %d tasks", maxTasks)
 	}

@@ -76,6 +76,7 @@ var toys = []*task.Module{
 	makeModule,
 	action("do", nil),
 	action("look", func(d *task.ActionDef[doParams, made]) { d.ReadOnly, d.TLS = true, true }),
+	action("near", func(d *task.ActionDef[doParams, made]) { d.ReadOnly, d.Controller = true, true }),
 	action("maybe", func(d *task.ActionDef[doParams, made]) { d.Reads = func(p doParams) bool { return p.Look } }),
 }
 
@@ -98,7 +99,7 @@ func parsePlaybook(file, name, text string, files map[string]string) (*lang.Play
 	if len(faults) > 0 {
 		return nil, faults
 	}
-	pb, faults := lang.Parse(root, file, lang.Options{Modules: []string{"make", "do", "look", "maybe"}})
+	pb, faults := lang.Parse(root, file, lang.Options{Modules: []string{"make", "do", "look", "maybe", "near"}})
 	fsys := fstest.MapFS{}
 	for name, text := range files {
 		fsys[name] = &fstest.MapFile{Data: []byte(text), Mode: 0o644}

@@ -57,6 +57,9 @@ type Def[P, S any] struct {
 	Port func(P) int64
 	// TLS says that it may speak TLS from the host: the larger helper is sent then.
 	TLS bool
+	// Controller says that it works with on: controller alone. It is no part of the
+	// helper that is sent, and may link what that has no room for.
+	Controller bool
 }
 
 // ActionDef defines a module that does something which is not a state. R is the
@@ -85,6 +88,7 @@ type ActionDef[P, R any] struct {
 	Reversible   func(P) bool
 	Irreversible string
 	TLS          bool // as in [Def]
+	Controller   bool // as in [Def]
 	// Reboots says that the host goes down when it has run: the engine waits for it to
 	// come back before it goes on.
 	Reboots bool
@@ -103,6 +107,7 @@ type Module struct {
 	HasUndo      bool
 	Irreversible string
 	TLS          bool
+	Controller   bool
 	Reboots      bool
 	Params       []Field
 	Result       []Field
@@ -134,7 +139,7 @@ func New[P, S any](def Def[P, S]) *Module {
 		panic(def.Name + ": a Def needs Resource, Observe, Diff and Apply")
 	}
 	m := newModule(def.Name, def.Doc, reflect.TypeFor[P](), reflect.TypeFor[S]())
-	m.Risk, m.HasUndo, m.Irreversible, m.TLS = def.Risk, def.Undo != nil, def.Irreversible, def.TLS
+	m.Risk, m.HasUndo, m.Irreversible, m.TLS, m.Controller = def.Risk, def.Undo != nil, def.Irreversible, def.TLS, def.Controller
 	m.bind = func(d *decoder, n *source.Node, at source.Pos) *Bound {
 		p := new(P)
 		if !d.params(m, n, at, p) {
@@ -185,7 +190,7 @@ func NewAction[P, R any](def ActionDef[P, R]) *Module {
 	}
 	m := newModule(def.Name, def.Doc, reflect.TypeFor[P](), reflect.TypeFor[R]())
 	m.Action, m.ReadOnly, m.Wait, m.MayRead, m.Reboots = true, def.ReadOnly, def.Wait, def.Reads != nil, def.Reboots
-	m.Risk, m.HasUndo, m.Irreversible, m.TLS = def.Risk, def.Undo != nil, def.Irreversible, def.TLS
+	m.Risk, m.HasUndo, m.Irreversible, m.TLS, m.Controller = def.Risk, def.Undo != nil, def.Irreversible, def.TLS, def.Controller
 	m.bind = func(d *decoder, n *source.Node, at source.Pos) *Bound {
 		p := new(P)
 		if !d.params(m, n, at, p) {

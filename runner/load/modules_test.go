@@ -2,6 +2,7 @@ package load_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -29,5 +30,16 @@ func TestTLS(t *testing.T) {
 				t.Errorf("%s with %s: got %t, want %t", name, module, got, want)
 			}
 		}
+	}
+}
+
+// A module that is not in the helper cannot be asked of a host.
+func TestControllerAlone(t *testing.T) {
+	if _, faults := (setup{text: "tasks: [{near: {what: a}, on: controller}]"}).compile(); len(faults) > 0 {
+		t.Error(faults)
+	}
+	_, faults := setup{text: "tasks: [{near: {what: a}}]"}.compile()
+	if len(faults) != 1 || !strings.Contains(faults[0].Message, "near works on the controller alone") {
+		t.Errorf("got %v", faults)
 	}
 }
