@@ -85,9 +85,25 @@ func (w *writer) uproot(p *place, now *image) (act func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if id == nil && sameDevice(p.path, w.s.Journal.Store().Dir()) {
-		return func() error { return unix.Renameat(p.fd, p.name, unix.AT_FDCWD, dst) }, nil
+	if id != nil || !sameDevice(p.path, w.s.Journal.Store().Dir()) {
+		return p.removal(dst)
 	}
+	return func() error {
+		err := unix.Renameat(p.fd, p.name, unix.AT_FDCWD, dst)
+		// An overlay refuses it for a directory of its lower layers, as the root of a container is.
+		if !errors.Is(err, unix.EXDEV) {
+			return err
+		}
+		remove, err := p.removal(dst)
+		if err == nil {
+			err = remove()
+		}
+		return err
+	}, nil
+}
+
+// removal copies a directory to dst; what it returns then removes it.
+func (p *place) removal(dst string) (func() error, error) {
 	if err := p.copyTo(dst); err != nil {
 		_ = os.RemoveAll(dst)
 		return nil, fmt.Errorf("cannot keep a copy: %w", err)

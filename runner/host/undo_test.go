@@ -2,6 +2,8 @@ package host_test
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -294,5 +296,41 @@ func TestUndoOnAFullDisk(t *testing.T) {
 	}
 	if got := string(readAll(t, b.path("work/f"))); !strings.HasPrefix(got, "oldold") {
 		t.Errorf("got %.10q, want the old content", got)
+	}
+}
+
+// TestRemoveFromALowerLayer removes a directory that an overlay does not rename, and
+// takes it back.
+func TestRemoveFromALowerLayer(t *testing.T) {
+	b := newBench(t)
+	layers := t.TempDir()
+	for _, dir := range []string{"lower/work/sub", "upper", "inner"} {
+		b.must(os.MkdirAll(filepath.Join(layers, dir), 0o755))
+	}
+	b.must(os.WriteFile(filepath.Join(layers, "lower/work/sub/f"), []byte("old"), 0o640))
+	options := fmt.Sprintf("redirect_dir=off,lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/inner", layers)
+	b.must(syscall.Mount("overlay", b.dir, "overlay", 0, options))
+	defer syscall.Unmount(b.dir, syscall.MNT_DETACH) //nolint:errcheck // the folder is temporary
+	if err := os.Rename(b.path("work"), b.path("other")); !errors.Is(err, syscall.EXDEV) {
+		t.Fatalf("got error %v, want that this overlay refuses a rename", err)
+	}
+	store, err := journal.Open(b.path("state"))
+	b.must(err)
+	b.store = store
+	b.begin("r1", "")
+	b.must(b.writer().Remove(ctx, b.path("work")))
+	if _, err := os.Lstat(b.path("work")); !os.IsNotExist(err) {
+		t.Errorf("got error %v, want that it is gone", err)
+	}
+	b.must(b.j.Close(journal.Succeeded))
+	rec, err := b.store.Load("r1")
+	b.must(err)
+	b.begin("u1", "r1")
+	results, err := b.m.Undo(ctx, rec, host.UndoOptions{Into: b.j})
+	if err != nil || len(results) != 1 || results[0].Status != host.Undone {
+		t.Errorf("got %+v and error %v, want undone", results, err)
+	}
+	if got := string(readAll(t, b.path("work/sub/f"))); got != "old" {
+		t.Errorf("got %q, want the old content", got)
 	}
 }

@@ -21,7 +21,8 @@ echo $$ >"$FOLDER/watch.new" && mv "$FOLDER/watch.new" "$FOLDER/watch.pid"
 # systemd-nspawn leaves directories in /run when it is killed, and behaves
 # differently where it finds a running systemd there.
 mount -t tmpfs -o mode=755 sandbox /run || exit 1
-mount -t overlay -o "lowerdir=$LOWER,upperdir=$FOLDER/upper,workdir=$FOLDER/work" overlay "$FOLDER/root" || exit 1
+# Directories of lower layers can be renamed, as on a disk.
+mount -t overlay -o "redirect_dir=on,lowerdir=$LOWER,upperdir=$FOLDER/upper,workdir=$FOLDER/work" overlay "$FOLDER/root" || exit 1
 # Packages that any host has fetched before are seen by all; what this host
 # fetches goes to its own folder, so that apt's lock is its own too.
 archives=var/cache/apt/archives
