@@ -203,16 +203,26 @@ func (s *site) command(ctx context.Context, t *testing.T, argv ...string) *exec.
 	return cmd
 }
 
-// lastRun is the newest run of a playbook on a host that the history knows.
+// lastRun is the newest run of a playbook that changed a host, as the host remembers it:
+// the history here also knows what a restore has undone.
 func (s *site) lastRun(t *testing.T, playbook, host string) string {
 	t.Helper()
-	for _, line := range strings.Split(s.run(t, 0, "", "runs", "list", "-l", host, "--output", "json"), "\n") {
-		var run struct{ ID, Playbook, Mode string }
-		if json.Unmarshal([]byte(line), &run) == nil && run.Playbook == playbook && run.Mode == "apply" {
+	var answer struct {
+		Runs []struct {
+			ID, Playbook string
+			UndoOf       string `json:"undo_of"`
+		}
+	}
+	out := s.run(t, 0, "", "runs", "list", "--hosts", "-l", host, "--output", "json")
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		t.Fatal(err)
+	}
+	for _, run := range answer.Runs {
+		if run.Playbook == playbook && run.UndoOf == "" {
 			return run.ID
 		}
 	}
-	t.Fatalf("the history knows no apply of %s on %s", playbook, host)
+	t.Fatalf("%s remembers no run of %s:\n%s", host, playbook, out)
 	return ""
 }
 
