@@ -113,6 +113,8 @@ func (h *hostRun) detachable(p *wire.Program) error {
 	switch {
 	case !h.run.opts.Detach || h.run.opts.Mode != event.Apply:
 		return nil
+	case h.run.rollout() != nil:
+		return &hinted{errors.New("the run cannot be detached: its rollout waits for how hosts end"), "run it without --detach"}
 	case h.rollsBack(h.bound.Playbook.Lang.OnFailure):
 		return &hinted{errors.New("the run cannot be detached: with on_failure: rollback its controller decides in the end"), "run it without --detach"}
 	case !p.Flush:

@@ -43,7 +43,10 @@ func (h *hostRun) play(ctx context.Context) error {
 	case err != nil:
 		return h.end(ctx, err)
 	}
-	return h.end(ctx, h.verify(ctx))
+	if err := h.verify(ctx); err != nil {
+		return h.end(ctx, err)
+	}
+	return h.end(ctx, h.soak(ctx))
 }
 
 // end tells the host that nothing follows, if it can still be told.

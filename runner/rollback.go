@@ -28,6 +28,9 @@ func (h *hostRun) finishOrRollBack(ctx context.Context, err error) error {
 	}
 	if err == nil && !h.failed {
 		if err = h.verify(ctx); err == nil {
+			err = h.soak(ctx)
+		}
+		if err == nil {
 			err = h.flush(ctx)
 		}
 	}

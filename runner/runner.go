@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"holdfast/inventory"
 	"holdfast/runner/event"
 	"holdfast/runner/load"
@@ -117,10 +115,9 @@ func Run(ctx context.Context, opts Options) event.RunFinished {
 	r := &run{opts: opts, token: rand.Text(), began: time.Now(), near: newNear(opts.Near)}
 	r.start()
 	hosts := r.jobs()
-	sem := semaphore.NewWeighted(int64(opts.Forks))
 	// Once somebody asks for the end, hosts that wait for their turn wait no longer.
 	begin, enough := context.WithCancel(ctx)
-	var wg, watch sync.WaitGroup
+	var watch sync.WaitGroup
 	watch.Go(func() {
 		select {
 		case <-opts.Stop:
@@ -128,22 +125,13 @@ func Run(ctx context.Context, opts Options) event.RunFinished {
 		case <-begin.Done():
 		}
 	})
-	for _, h := range hosts {
-		if r.stopped() || sem.Acquire(begin, 1) != nil {
-			r.notStarted(h)
-			continue
-		}
-		wg.Go(func() {
-			defer sem.Release(1)
-			h.work(ctx)
-		})
-	}
-	wg.Wait()
+	r.over(ctx, begin, hosts)
 	enough()
 	watch.Wait()
 	if err := r.near.close(ctx); err != nil {
 		r.emit("", event.Event{Warning: &event.Warning{Message: "the helper on the controller did not end well: " + Clean(err.Error())}})
 	}
+	r.breach()
 	return r.finish(ctx)
 }
 
@@ -157,6 +145,7 @@ type run struct {
 	near  *near
 	token string // known to the hosts of this run and to nobody else
 	turns turns
+	left  int // hosts that were not begun
 }
 
 func (r *run) emit(host string, e event.Event) {
@@ -201,10 +190,12 @@ func (r *run) jobs() []*hostRun {
 
 func (r *run) notStarted(h *hostRun) {
 	r.emit(h.host.Name, event.Event{HostFinished: &event.HostFinished{Status: event.HostNotStarted}})
+	spent := r.spent()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tally.Hosts++
-	r.tally.Interrupted = true
+	r.left++
+	r.tally.Interrupted = r.tally.Interrupted || !spent
 }
 
 // weights order the codes: the first one that any host earned is the run's.

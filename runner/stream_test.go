@@ -29,7 +29,8 @@ func checkStream(t testing.TB, events []event.Event, fin event.RunFinished) {
 	ended := map[string]bool{}
 	for i, e := range events {
 		middle := i > 0 && i < len(events)-1
-		if e.Kind() == "" || e.Time.IsZero() || middle == (e.Host == "") {
+		whole := !middle || e.Wave != nil || e.Warning != nil && e.Host == "" // it concerns all of the run
+		if e.Kind() == "" || e.Time.IsZero() || whole != (e.Host == "") {
 			bad("event %d has kind %q, time %v, host %q", i, e.Kind(), e.Time, e.Host)
 		}
 		if ended[e.Host] {

@@ -90,6 +90,8 @@ func (v *textView) take(e event.Event) {
 	switch {
 	case e.RunStarted != nil:
 		v.start(e.RunStarted)
+	case e.Wave != nil:
+		v.wave(e.Wave)
 	case e.HelperPushed != nil:
 		h.pushed = e.HelperPushed
 	case e.HostConnected != nil:
@@ -180,6 +182,18 @@ func (v *textView) start(s *event.RunStarted) {
 		on = s.Hosts[0]
 	}
 	v.print(line{{"run " + s.Run + "  ", dim}, {strings.Join(what, " "), strong}, {" on " + on, normal}})
+}
+
+// wave says who has its turn; it is no news when there is one wave.
+func (v *textView) wave(w *event.Wave) {
+	if w.Of == 1 {
+		return
+	}
+	on := plural(len(w.Hosts), "host")
+	if len(w.Hosts) <= fewHosts {
+		on = strings.Join(w.Hosts, ", ")
+	}
+	v.print(line{{fmt.Sprintf("wave %d of %d  ", w.Number, w.Of), strong}, {on, normal}})
 }
 
 func (v *textView) connected(h *hostView, c *event.HostConnected) {

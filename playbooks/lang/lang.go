@@ -21,6 +21,7 @@ type Playbook struct {
 	Needs     Needs
 	Params    []*Param
 	OnFailure string // stop (the default), continue, rollback
+	Rollout   *Rollout
 	Tasks     []*Entry
 	Handlers  []*Handler
 	Verify    []*Entry

@@ -79,6 +79,7 @@ func (p *parser) playbook(pb *Playbook, root *source.Node) {
 		"needs":      func(n *source.Node) { p.needs(pb, n) },
 		"params":     func(n *source.Node) { p.params(pb, n) },
 		"on_failure": p.oneOf("on_failure", &pb.OnFailure, "stop", "continue", "rollback"),
+		"rollout":    func(n *source.Node) { p.rollout(pb, n) },
 		"tasks":      func(n *source.Node) { pb.Tasks = p.entries(n, "tasks") },
 		"handlers":   func(n *source.Node) { p.handlers(pb, n) },
 		"verify":     func(n *source.Node) { pb.Verify = p.entries(n, "verify") },

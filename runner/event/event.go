@@ -30,6 +30,7 @@ type Event struct {
 	Host string    `json:"host,omitempty"` // empty for what concerns the whole run
 
 	RunStarted    *RunStarted    `json:"run_started,omitempty"`
+	Wave          *Wave          `json:"wave,omitempty"`
 	HostConnected *HostConnected `json:"host_connected,omitempty"`
 	HelperPushed  *HelperPushed  `json:"helper_pushed,omitempty"`
 	TaskStarted   *TaskStarted   `json:"task_started,omitempty"`
@@ -73,6 +74,13 @@ type RunStarted struct {
 	Tasks    int      `json:"tasks"` // entries in the playbook, for progress
 	UndoOf   string   `json:"undo_of,omitempty"`
 	AttachTo string   `json:"attach_to,omitempty"` // the run that is followed
+}
+
+// Wave says that the next hosts of a rollout have their turn.
+type Wave struct {
+	Number int      `json:"number"`
+	Of     int      `json:"of"`
+	Hosts  []string `json:"hosts"`
 }
 
 // HostConnected says that a helper answered.

@@ -141,6 +141,9 @@ func Compile(pb *lang.Playbook, opts Options) (*Playbook, source.Faults) {
 			f.Hint = source.DidYouMean(tag, slices.Sorted(maps.Keys(c.tags)))
 		}
 	}
+	if r := pb.Rollout; r != nil && r.Soak > 0 && !out.Verifies() {
+		c.faults.Addf(r.SoakPos, "rollout.soak", "nothing is looked at after the wait").Hint = "add a verify section"
+	}
 	return out, c.faults
 }
 
