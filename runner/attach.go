@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"holdfast/runner/event"
+	"holdfast/runner/plain"
 	"holdfast/runner/remote"
 	"holdfast/runner/wire"
 	"holdfast/tasks/task"
@@ -22,7 +23,7 @@ func (h *hostRun) rejoin(ctx context.Context, err error) bool {
 	if h.run.opts.Reattach == 0 || h.violation != nil || !errors.As(err, &lost) || ctx.Err() != nil || h.run.stopped() {
 		return false
 	}
-	h.warn(CleanText(err.Error())+"; the host goes on to the end of its task and waits", "")
+	h.warn(plain.Text(err.Error())+"; the host goes on to the end of its task and waits", "")
 	ctx, cancel := context.WithTimeout(ctx, h.run.opts.Reattach)
 	defer cancel()
 	wait := 200 * time.Millisecond
@@ -155,7 +156,7 @@ func (h *hostRun) attach(ctx context.Context) (err error) {
 	done, err := h.session.Follow(ctx, remote.Work{Program: at.Program, Each: h.hear, Quit: h.run.opts.Stop})
 	switch {
 	case errors.Is(err, remote.ErrQuit):
-		h.warn("the run goes on without us", "'holdfast runs abort "+Clean(at.Run)+"' ends it")
+		h.warn("the run goes on without us", "'holdfast runs abort "+plain.Line(at.Run)+"' ends it")
 		return errInterrupted
 	case h.violation != nil:
 		return h.violation
@@ -171,7 +172,7 @@ func (h *hostRun) attach(ctx context.Context) (err error) {
 	if at.Undo || at.Program != nil && at.Program.Final {
 		return nil
 	}
-	h.warn("the rest of the run needs its controller, which is gone", "holdfast runs resume "+Clean(at.Run))
+	h.warn("the rest of the run needs its controller, which is gone", "holdfast runs resume "+plain.Line(at.Run))
 	return errInterrupted
 }
 
@@ -199,7 +200,7 @@ func (h *hostRun) learnFrom(p *wire.Program) {
 }
 
 func (h *hostRun) learnStep(st *wire.Step, handler string) {
-	h.meta[st.N] = &stepMeta{ignore: st.Ignore, task: event.Task{Step: st.N, Name: Clean(st.Name), Module: Clean(st.Module), Path: Clean(st.Path), Handler: Clean(handler)}}
+	h.meta[st.N] = &stepMeta{ignore: st.Ignore, task: event.Task{Step: st.N, Name: plain.Line(st.Name), Module: plain.Line(st.Module), Path: plain.Line(st.Path), Handler: plain.Line(handler)}}
 }
 
 // past reports how a run ended that is at work on the host no more.
@@ -217,9 +218,9 @@ func (h *hostRun) past(runs []wire.Run) error {
 			h.warn("the run has ended: succeeded", "")
 			return nil
 		case "":
-			return &hinted{fmt.Errorf("the run %s died on the host", Clean(id)), "'holdfast runs resume " + Clean(id) + "' does the rest"}
+			return &hinted{fmt.Errorf("the run %s died on the host", plain.Line(id)), "'holdfast runs resume " + plain.Line(id) + "' does the rest"}
 		}
-		return &hinted{fmt.Errorf("the run %s has ended: %s", Clean(id), Clean(r.Status)), "'holdfast runs show " + Clean(id) + "' shows what it did"}
+		return &hinted{fmt.Errorf("the run %s has ended: %s", plain.Line(id), plain.Line(r.Status)), "'holdfast runs show " + plain.Line(id) + "' shows what it did"}
 	}
 	return &hinted{fmt.Errorf("this host knows no run %q", h.run.opts.Attach), "'holdfast runs list' shows those that it knows"}
 }

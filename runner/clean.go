@@ -3,41 +3,16 @@ package runner
 import (
 	"slices"
 	"strings"
-	"unicode"
 
+	"holdfast/runner/plain"
 	"holdfast/tasks/task"
 )
-
-// Clean makes one line of text from a host safe to show: no control characters, and
-// none that turn the direction of writing or cannot be seen.
-func Clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t' || r == '\r' || r == '\u2028' || r == '\u2029':
-			return ' '
-		case r == '\u200c' || r == '\u200d':
-			return r // words of some languages need these joiners
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), r == unicode.ReplacementChar:
-			return '·'
-		}
-		return r
-	}, s)
-}
-
-// CleanText is Clean for text of several lines.
-func CleanText(s string) string {
-	lines := strings.Split(strings.ReplaceAll(s, "\r\n", "\n"), "\n")
-	for i, line := range lines {
-		lines[i] = Clean(strings.ReplaceAll(line, "\t", "    "))
-	}
-	return strings.Join(lines, "\n")
-}
 
 func cleanChanges(list []task.Change) []task.Change {
 	out := make([]task.Change, len(list))
 	for i, c := range list {
-		c.Attr, c.Kind = Clean(c.Attr), Clean(c.Kind)
-		c.Before, c.After, c.Diff = CleanText(c.Before), CleanText(c.After), CleanText(c.Diff)
+		c.Attr, c.Kind = plain.Line(c.Attr), plain.Line(c.Kind)
+		c.Before, c.After, c.Diff = plain.Text(c.Before), plain.Text(c.After), plain.Text(c.Diff)
 		out[i] = c
 	}
 	return out
@@ -50,9 +25,9 @@ func cleanFinding(f *task.Finding) *task.Finding {
 		return nil
 	}
 	out := *f
-	out.ID, out.Section, out.Title = Clean(f.ID), Clean(f.Section), Clean(f.Title)
+	out.ID, out.Section, out.Title = plain.Line(f.ID), plain.Line(f.Section), plain.Line(f.Title)
 	for _, text := range []*string{&out.Looked, &out.Found, &out.Wanted, &out.Hint, &out.Reason} {
-		*text = CleanText(*text)
+		*text = plain.Text(*text)
 	}
 	if !slices.Contains(task.FindingStates, f.State) {
 		out.State, out.Reason = task.FindingNotKnown, "the host gave a state that there is none of"

@@ -13,6 +13,7 @@ import (
 	"holdfast/runner/event"
 	"holdfast/runner/guard"
 	"holdfast/runner/load"
+	"holdfast/runner/plain"
 	"holdfast/runner/remote"
 	"holdfast/runner/wire"
 	"holdfast/tasks/task"
@@ -174,7 +175,7 @@ func (h *hostRun) settleGuard(ctx context.Context, g *guardRun, failed error) er
 	for i, p := range g.paths {
 		st, err := h.prove(ctx, g, i, p, &deadline)
 		if err != nil {
-			h.tell(event.Event{Guard: &event.Guard{Status: "unproved", Paths: []string{p.String()}, Error: CleanText(err.Error())}})
+			h.tell(event.Event{Guard: &event.Guard{Status: "unproved", Paths: []string{p.String()}, Error: plain.Text(err.Error())}})
 			break
 		}
 		h.tell(event.Event{Guard: &event.Guard{Status: "proved", Paths: []string{p.String()}}})
@@ -202,7 +203,7 @@ func (h *hostRun) lostUnder(ctx context.Context, g *guardRun, err error) error {
 		return err
 	}
 	g.settled, h.cut = true, err
-	h.warn(CleanText(err.Error())+"; asking the host for the verdict of its guard", "")
+	h.warn(plain.Text(err.Error())+"; asking the host for the verdict of its guard", "")
 	st, verr := h.awaitVerdict(ctx, g)
 	if verr != nil || st.Run != h.run.opts.ID {
 		return err // it was not armed, or nobody knows
@@ -274,7 +275,7 @@ func (h *hostRun) proveOnce(ctx context.Context, g *guardRun, i int, p Path) (*w
 		return nil, err
 	}
 	if st.Error != "" {
-		return nil, &guardRefusal{Clean(st.Error)}
+		return nil, &guardRefusal{plain.Line(st.Error)}
 	}
 	return st, nil
 }
@@ -351,7 +352,7 @@ func (h *hostRun) concludeGuard(st *wire.GuardState, err error) error {
 	if err != nil {
 		return err
 	}
-	h.tell(event.Event{Guard: &event.Guard{Status: Clean(st.Status), Message: Clean(st.Message), Error: Clean(st.Error)}})
+	h.tell(event.Event{Guard: &event.Guard{Status: plain.Line(st.Status), Message: plain.Line(st.Message), Error: plain.Line(st.Error)}})
 	switch guard.Status(st.Status) {
 	case guard.Confirmed:
 		return h.cut // without the connection nothing more can be done
@@ -363,5 +364,5 @@ func (h *hostRun) concludeGuard(st *wire.GuardState, err error) error {
 		h.unsettled()
 		return h.cut
 	}
-	return errors.New("the guard gave no verdict: it is " + Clean(st.Status))
+	return errors.New("the guard gave no verdict: it is " + plain.Line(st.Status))
 }

@@ -9,6 +9,7 @@ import (
 
 	"holdfast/runner/event"
 	"holdfast/runner/expr"
+	"holdfast/runner/plain"
 	"holdfast/runner/remote"
 	"holdfast/runner/wire"
 )
@@ -55,13 +56,13 @@ func (h *hostRun) hear(m *wire.Message) {
 		if meta := h.meta[m.Progress.N]; meta != nil {
 			t = meta.task
 		}
-		h.run.emit(name, event.Event{Progress: &event.Progress{Task: t, Message: clip(Clean(m.Progress.Message))}})
+		h.run.emit(name, event.Event{Progress: &event.Progress{Task: t, Message: clip(plain.Line(m.Progress.Message))}})
 	case m.Warning != nil:
-		h.warn(Clean(m.Warning.Message), Clean(m.Warning.Hint))
+		h.warn(plain.Line(m.Warning.Message), plain.Line(m.Warning.Hint))
 	case m.Undone != nil:
 		u := m.Undone
 		h.count(u.Status)
-		h.run.emit(name, event.Event{Undone: &event.Undone{Resource: Clean(u.Resource), Task: Clean(u.Task), Action: Clean(u.Action), Status: u.Status, Message: Clean(u.Message)}})
+		h.run.emit(name, event.Event{Undone: &event.Undone{Resource: plain.Line(u.Resource), Task: plain.Line(u.Task), Action: plain.Line(u.Action), Status: u.Status, Message: plain.Line(u.Message)}})
 	case m.Result != nil:
 		h.result(m.Result)
 	}
@@ -127,22 +128,22 @@ func (h *hostRun) known(s *wire.Started) *stepMeta {
 		h.hangUp()
 		return nil
 	}
-	meta := &stepMeta{task: event.Task{Step: s.N, Name: Clean(s.Name), Module: Clean(s.Module), Path: "handlers", Handler: Clean(s.Handler)}}
+	meta := &stepMeta{task: event.Task{Step: s.N, Name: plain.Line(s.Name), Module: plain.Line(s.Module), Path: "handlers", Handler: plain.Line(s.Handler)}}
 	h.meta[s.N] = meta
 	return meta
 }
 
 func (h *hostRun) result(r *wire.Result) {
 	meta := h.meta[r.N]
-	f := &event.TaskFinished{Task: meta.task, Status: event.Status(r.Status), Changes: cleanChanges(r.Changes), Reason: Clean(r.Reason),
-		Error: CleanText(r.Error), Hint: Clean(r.Hint), Tentative: Clean(r.Tentative), Output: CleanText(r.Output),
-		Irreversible: Clean(r.Irreversible), Attempts: r.Attempts, Duration: r.Took}
-	f.Resource, f.Finding = Clean(r.Resource), cleanFinding(r.Finding)
+	f := &event.TaskFinished{Task: meta.task, Status: event.Status(r.Status), Changes: cleanChanges(r.Changes), Reason: plain.Line(r.Reason),
+		Error: plain.Text(r.Error), Hint: plain.Line(r.Hint), Tentative: plain.Line(r.Tentative), Output: plain.Text(r.Output),
+		Irreversible: plain.Line(r.Irreversible), Attempts: r.Attempts, Duration: r.Took}
+	f.Resource, f.Finding = plain.Line(r.Resource), cleanFinding(r.Finding)
 	if f.Status == event.Ignored {
 		f.Status = event.Failed // until it is known whether the failure counts
 	}
 	if err := h.learn(meta, r, f); err != nil {
-		f.Status, f.Error = event.Failed, CleanText(err.Error())
+		f.Status, f.Error = event.Failed, plain.Text(err.Error())
 	}
 	if meta.until {
 		meta.held, meta.ended = r, f
@@ -177,7 +178,7 @@ func (h *hostRun) conclude(meta *stepMeta, r *wire.Result, f *event.TaskFinished
 }
 
 func (h *hostRun) queued(name string) {
-	h.run.emit(h.host.Name, event.Event{HandlerQueued: &event.HandlerQueued{Handler: Clean(name)}})
+	h.run.emit(h.host.Name, event.Event{HandlerQueued: &event.HandlerQueued{Handler: plain.Line(name)}})
 }
 
 // learn keeps a registered result and applies changed_if and fail_if.

@@ -11,6 +11,7 @@ import (
 	"holdfast/playbooks/lang"
 	"holdfast/runner/event"
 	"holdfast/runner/load"
+	"holdfast/runner/plain"
 	"holdfast/runner/remote"
 	"holdfast/runner/wire"
 )
@@ -118,10 +119,10 @@ func (h *hostRun) outcome(ctx context.Context, err error) (event.HostStatus, int
 	case err == nil, errors.Is(err, errStop):
 		return event.HostFailed, CodeFailed
 	case errors.As(err, &unreachable):
-		h.run.emit(h.host.Name, event.Event{HostUnreached: &event.HostUnreached{Error: CleanText(unreachable.Err.Error()), Hint: Clean(unreachable.Hint)}})
+		h.run.emit(h.host.Name, event.Event{HostUnreached: &event.HostUnreached{Error: plain.Text(unreachable.Err.Error()), Hint: plain.Line(unreachable.Hint)}})
 		return event.HostUnreachable, CodeUnreachable
 	case errors.As(err, &lost):
-		h.run.emit(h.host.Name, event.Event{HostUnreached: &event.HostUnreached{Error: CleanText(err.Error()), Lost: true,
+		h.run.emit(h.host.Name, event.Event{HostUnreached: &event.HostUnreached{Error: plain.Text(err.Error()), Lost: true,
 			Hint: "run the same command again: what was done stays done, and pending handlers run then"}})
 		return event.HostUnreachable, CodeUnreachable
 	}
@@ -129,7 +130,7 @@ func (h *hostRun) outcome(ctx context.Context, err error) (event.HostStatus, int
 	if h.program > 0 {
 		name = "talk to the host"
 	}
-	h.finished(&event.TaskFinished{Task: event.Task{Name: name}, Status: event.Failed, Error: CleanText(err.Error()), Hint: Clean(hintOf(err))})
+	h.finished(&event.TaskFinished{Task: event.Task{Name: name}, Status: event.Failed, Error: plain.Text(err.Error()), Hint: plain.Line(hintOf(err))})
 	return event.HostFailed, CodeFailed
 }
 
@@ -148,7 +149,7 @@ func (h *hostRun) talk(ctx context.Context) (err error) {
 	defer func() {
 		// A helper that was lost has been reported already.
 		if cerr := h.session.Close(); cerr != nil && err == nil {
-			h.warn("the helper did not end well: "+Clean(cerr.Error()), "")
+			h.warn("the helper did not end well: "+plain.Line(cerr.Error()), "")
 		}
 	}()
 	h.connected()
@@ -157,11 +158,11 @@ func (h *hostRun) talk(ctx context.Context) (err error) {
 		return h.undo(ctx)
 	}
 	for _, note := range w.Warnings {
-		h.warn(Clean(note.Message), Clean(note.Hint))
+		h.warn(plain.Line(note.Message), plain.Line(note.Hint))
 	}
 	for _, p := range w.Pending {
 		if h.run.opts.Mode == event.Apply {
-			h.run.emit(h.host.Name, event.Event{HandlerQueued: &event.HandlerQueued{Handler: Clean(p.Name), Pending: Clean(p.Run)}})
+			h.run.emit(h.host.Name, event.Event{HandlerQueued: &event.HandlerQueued{Handler: plain.Line(p.Name), Pending: plain.Line(p.Run)}})
 		}
 	}
 	return h.play(ctx)
@@ -182,7 +183,7 @@ func (h *hostRun) connected() {
 	w := h.session.Welcome
 	h.at = h.conn.Describe()
 	h.run.emit(h.host.Name, event.Event{HostConnected: &event.HostConnected{Address: h.at.Address, User: h.at.User,
-		Root: w.Facts.UID == 0, OS: Clean(w.Facts.OS.Name), Helper: Clean(w.Build), Duration: h.session.Duration}})
+		Root: w.Facts.UID == 0, OS: plain.Line(w.Facts.OS.Name), Helper: plain.Line(w.Build), Duration: h.session.Duration}})
 }
 
 // undo takes a run back on this host.
@@ -197,7 +198,7 @@ func (h *hostRun) undo(ctx context.Context) error {
 		h.warn("nothing to take back: this host knows no run "+want.Run, "")
 		return nil
 	case want.Run == lastRun:
-		h.warn("the last run that changed something here is "+Clean(id), "")
+		h.warn("the last run that changed something here is "+plain.Line(id), "")
 	}
 	ctx, h.hangUp = context.WithCancel(ctx)
 	defer h.hangUp()

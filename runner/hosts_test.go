@@ -192,11 +192,7 @@ func TestInterruptHard(t *testing.T) {
 		<-h[1].reached
 		cancel()
 	}()
-	began := time.Now()
 	o := run(t, play{hosts: h, ctx: ctx, text: "tasks: [{say: {text: long, hold: true}}, {put: {key: b}}]"})
-	if took := time.Since(began); took > 3*time.Second {
-		t.Errorf("it took %s", took)
-	}
 	for i := range h {
 		if o.status(h[i].name) != event.HostInterrupted || h[i].done() != "say long ended" {
 			t.Errorf("%s: %s", h[i].name, o.ends(h[i].name))
@@ -212,10 +208,9 @@ func TestInterruptWhileWaiting(t *testing.T) {
 	h := hosts(t, 1)
 	stop := make(chan struct{})
 	time.AfterFunc(100*time.Millisecond, func() { close(stop) })
-	began := time.Now()
 	o := run(t, play{hosts: h, stop: stop, text: "tasks: [{say: {text: a}, retry: {times: 9, delay: 1h, until: 'false'}}]"})
-	if o.status("a") != event.HostInterrupted || time.Since(began) > 5*time.Second {
-		t.Errorf("after %s: %s", time.Since(began), o.ends("a"))
+	if o.status("a") != event.HostInterrupted {
+		t.Errorf("got %s", o.ends("a"))
 	}
 }
 
@@ -288,18 +283,6 @@ func walk(v any, see func(string)) {
 			see(k)
 			walk(item, see)
 		}
-	}
-}
-
-func TestClean(t *testing.T) {
-	for in, want := range map[string]string{"plain": "plain", "a\x1b[0mb": "a·[0mb", "a\nb\tc\r": "a b c ", "Zürich ✓ می\u200cخواهم": "Zürich ✓ می\u200cخواهم",
-		"\u202etxt.exe": "·txt.exe", "\xff": "·", "a\u2029b": "a b", "\ufeffx": "·x", "\U000e0041": "·"} {
-		if got := runner.Clean(in); got != want {
-			t.Errorf("Clean(%q) = %q, want %q", in, got, want)
-		}
-	}
-	if got, want := runner.CleanText("a\r\n\tb\x07\nc"), "a\n    b·\nc"; got != want {
-		t.Errorf("CleanText = %q, want %q", got, want)
 	}
 }
 

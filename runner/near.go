@@ -10,6 +10,7 @@ import (
 
 	"holdfast/runner/event"
 	"holdfast/runner/load"
+	"holdfast/runner/plain"
 	"holdfast/runner/remote"
 	"holdfast/runner/wire"
 )
@@ -129,7 +130,7 @@ func (h *hostRun) nearby(ctx context.Context, v visit, st *wire.Step, m *stepMet
 	case err != nil && h.run.stopped():
 		return errInterrupted
 	case err != nil:
-		h.conclude(m, &wire.Result{}, &event.TaskFinished{Task: m.task, Status: event.Failed, Error: CleanText(err.Error()), Hint: Clean(hintOf(err))})
+		h.conclude(m, &wire.Result{}, &event.TaskFinished{Task: m.task, Status: event.Failed, Error: plain.Text(err.Error()), Hint: plain.Line(hintOf(err))})
 		return h.stopped()
 	case done.Cancelled:
 		return errInterrupted

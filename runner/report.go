@@ -11,6 +11,7 @@ import (
 	"holdfast/runner/event"
 	"holdfast/runner/expr"
 	"holdfast/runner/load"
+	"holdfast/runner/plain"
 	"holdfast/runner/remote"
 )
 
@@ -20,7 +21,7 @@ func (h *hostRun) fault(ctx context.Context, v visit, err error) error {
 		return err
 	}
 	h.failed = true
-	h.report(v.node, event.TaskFinished{Status: event.Failed, Error: CleanText(err.Error()), Hint: Clean(hintOf(err))})
+	h.report(v.node, event.TaskFinished{Status: event.Failed, Error: plain.Text(err.Error()), Hint: plain.Line(hintOf(err))})
 	if h.goesOn(v.verify) {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"holdfast/playbooks/lang"
 	"holdfast/runner/event"
 	"holdfast/runner/load"
+	"holdfast/runner/plain"
 	"holdfast/runner/wire"
 )
 
@@ -64,7 +65,7 @@ func (h *hostRun) rollBack(ctx context.Context, block string, from int) error {
 	case errors.Is(err, errInterrupted), isLost(err):
 		return err
 	default:
-		return h.notRolledBack(block, CleanText(err.Error()))
+		return h.notRolledBack(block, plain.Text(err.Error()))
 	}
 	h.failed = true
 	undone = h.counts.Undone - undone

@@ -14,6 +14,7 @@ import (
 	"holdfast/inventory"
 	"holdfast/runner/event"
 	"holdfast/runner/load"
+	"holdfast/runner/plain"
 	"holdfast/runner/remote"
 	"holdfast/runner/wire"
 )
@@ -129,7 +130,7 @@ func Run(ctx context.Context, opts Options) event.RunFinished {
 	enough()
 	watch.Wait()
 	if err := r.near.close(ctx); err != nil {
-		r.emit("", event.Event{Warning: &event.Warning{Message: "the helper on the controller did not end well: " + Clean(err.Error())}})
+		r.emit("", event.Event{Warning: &event.Warning{Message: "the helper on the controller did not end well: " + plain.Line(err.Error())}})
 	}
 	r.breach()
 	return r.finish(ctx)

@@ -9,6 +9,7 @@ import (
 	"holdfast/runner/event"
 	"holdfast/runner/expr"
 	"holdfast/runner/load"
+	"holdfast/runner/plain"
 	"holdfast/runner/wire"
 )
 
@@ -155,7 +156,7 @@ func (h *hostRun) until(ctx context.Context, v visit, st *wire.Step, m *stepMeta
 				err = fmt.Errorf("until does not hold after %d attempts", attempt)
 			}
 			if err != nil {
-				f.Status, f.Error = event.Failed, CleanText(err.Error())
+				f.Status, f.Error = event.Failed, plain.Text(err.Error())
 			}
 			h.conclude(m, m.held, f)
 			return h.stopped()
@@ -284,7 +285,7 @@ func (h *hostRun) send(ctx context.Context, p *wire.Program) error {
 		return firstError(errInterrupted, h.settleGuard(ctx, g, nil))
 	case done.Cancelled:
 		if len(done.Pending) > 0 {
-			h.warn("these handlers wait for the next run: "+Clean(joined(done.Pending)), "")
+			h.warn("these handlers wait for the next run: "+plain.Line(joined(done.Pending)), "")
 		}
 		return errInterrupted
 	case done.Error != "":

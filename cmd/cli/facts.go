@@ -11,6 +11,7 @@ import (
 
 	"holdfast/inventory"
 	"holdfast/runner"
+	"holdfast/runner/plain"
 	"holdfast/runner/remote"
 	"holdfast/runner/wire"
 	"holdfast/tasks/task"
@@ -102,7 +103,7 @@ func (env *Env) factsLine(line factsLine, format string) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(env.Stdout, "%s\n  %s\n", line.Host, runner.CleanText(string(b)))
+	_, err = fmt.Fprintf(env.Stdout, "%s\n  %s\n", line.Host, plain.Text(string(b)))
 	return err
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/inventory"
-	"holdfast/runner"
+	"holdfast/runner/plain"
 	"holdfast/runner/remote"
 	"holdfast/runner/wire"
 )
@@ -110,20 +110,20 @@ func (env *Env) showGuard(host string, st *wire.GuardState, format string) error
 		if status == "" {
 			status = "never armed"
 		}
-		fmt.Fprintf(env.Stdout, "%s  %s", host, runner.Clean(status))
+		fmt.Fprintf(env.Stdout, "%s  %s", host, plain.Line(status))
 		if st.Run != "" {
-			fmt.Fprintf(env.Stdout, ", run %s", runner.Clean(st.Run))
+			fmt.Fprintf(env.Stdout, ", run %s", plain.Line(st.Run))
 		}
 		if st.Left > 0 {
 			fmt.Fprintf(env.Stdout, ", %s left", st.Left.Round(time.Second))
 		}
 		if st.Message != "" {
-			fmt.Fprintf(env.Stdout, ": %s", runner.Clean(st.Message))
+			fmt.Fprintf(env.Stdout, ": %s", plain.Line(st.Message))
 		}
 		fmt.Fprintln(env.Stdout)
 	}
 	if st.Error != "" {
-		return errors.New(runner.Clean(st.Error))
+		return errors.New(plain.Line(st.Error))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"holdfast/inventory"
 	"holdfast/runner"
+	"holdfast/runner/plain"
 	"holdfast/runner/remote"
 )
 
@@ -39,7 +40,7 @@ remembers of runs stays, so that they can still be taken back.`,
 					missed++
 					continue
 				}
-				fmt.Fprintf(env.Stdout, "%s  %s\n", h.Name, runner.Clean(out))
+				fmt.Fprintf(env.Stdout, "%s  %s\n", h.Name, plain.Line(out))
 			}
 			if missed > 0 {
 				return &exit{runner.CodeUnreachable}

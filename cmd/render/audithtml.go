@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"holdfast/runner/audit"
+	"holdfast/runner/plain"
 	"holdfast/tasks/task"
 )
 
@@ -35,7 +36,7 @@ var auditTemplate = template.Must(template.New("audit").Funcs(template.FuncMap{
 func cleanLines(s string) string {
 	lines := strings.Split(s, "\n")
 	for i := range lines {
-		lines[i] = clean(lines[i])
+		lines[i] = plain.Line(lines[i])
 	}
 	return strings.Join(lines, "\n")
 }

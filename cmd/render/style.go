@@ -2,9 +2,10 @@ package render
 
 import (
 	"strings"
-	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/text"
+
+	"holdfast/runner/plain"
 )
 
 // style is how a piece of text looks where colour is wanted.
@@ -45,7 +46,7 @@ type line []span
 func (l line) paint(color bool) string {
 	var b strings.Builder
 	for _, s := range l {
-		t := clean(s.text)
+		t := plain.Line(s.text)
 		if !color || s.style == normal || t == "" {
 			b.WriteString(t)
 			continue
@@ -66,7 +67,7 @@ func (l line) cut(width int) line {
 	var out line
 	left := width - 1 // one for the ellipsis
 	for _, s := range l {
-		t := clean(s.text)
+		t := plain.Line(s.text)
 		if w := columns(t); w <= left {
 			out, left = append(out, s), left-w
 			continue
@@ -97,21 +98,7 @@ func columns(s string) int {
 
 // pad fills s with spaces up to a number of columns.
 func pad(s string, width int) string {
-	return s + strings.Repeat(" ", max(0, width-columns(clean(s))))
-}
-
-// clean makes text safe for a terminal: nothing that moves the cursor, changes
-// colours or turns the direction of writing. A saved stream may come from anybody.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), r == '\u2028', r == '\u2029':
-			return '·'
-		}
-		return r
-	}, s)
+	return s + strings.Repeat(" ", max(0, width-columns(plain.Line(s))))
 }
 
 // split returns the lines of a text, without the empty ones at its end.

@@ -9,6 +9,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"holdfast/runner/event"
+	"holdfast/runner/plain"
 )
 
 func (v *textView) hostFinished(h *hostView, f *event.HostFinished) {
@@ -235,7 +236,7 @@ func (v *textView) table(done []*hostView) {
 	for _, g := range list {
 		word, _ := hostOutcome(g.status)
 		all := v.opts.Verbose || g.status != event.HostOK
-		row := table.Row{clean(names(g.hosts, v.names, all)), word}
+		row := table.Row{plain.Line(names(g.hosts, v.names, all)), word}
 		for _, i := range used {
 			row = append(row, tallies(v.run.Mode, g.counts)[i].n)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"holdfast/runner/event"
+	"holdfast/runner/plain"
 )
 
 // fewHosts is up to how many hosts everything is shown as it happens. Beyond, what
@@ -138,7 +139,7 @@ func (v *textView) host(name string) *hostView {
 		v.hosts[name] = h
 		if name != "" {
 			v.names = append(v.names, name)
-			v.column = min(max(v.column, columns(clean(name))), maxHostColumn)
+			v.column = min(max(v.column, columns(plain.Line(name))), maxHostColumn)
 		}
 	}
 	if name != "" && !h.active && h.finished == nil && h.began.IsZero() && v.heard {

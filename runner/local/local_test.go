@@ -128,7 +128,7 @@ func TestCloseEndsTreesThatIgnoreTerm(t *testing.T) {
 	all := pids(t, file, 3)
 	began := time.Now()
 	_ = p.Close()
-	if took := time.Since(began); took > 20*grace {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("Close took %v", took)
 	}
 	gone(t, all)
@@ -183,7 +183,7 @@ func TestCloseWithUnreadOutput(t *testing.T) {
 	p := start(t, open(t), "yes | head -c 5000000; cat")
 	began := time.Now()
 	_ = p.Close()
-	if took := time.Since(began); took > 10*grace {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("Close took %v", took)
 	}
 }

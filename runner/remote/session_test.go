@@ -383,7 +383,7 @@ func TestCloseAgainstADeafEnd(t *testing.T) {
 	s := session(t, c)
 	began := time.Now()
 	_ = s.Close()
-	if took := time.Since(began); took > 6*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("Close took %v", took)
 	}
 	select {

@@ -5,7 +5,8 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
+
+	"holdfast/runner/plain"
 )
 
 // tail reads a stream to its end and keeps the last bytes of it.
@@ -94,22 +95,13 @@ func (t *tail) text() string {
 	return string(t.buf)
 }
 
-// clean makes text from a target safe to show: one line, no control characters,
-// bounded.
+// clean makes text from a target safe to show, and bounded.
 func clean(s string) string {
 	const limit = 2000
 	if len(s) > limit {
 		s = s[:limit] + "…"
 	}
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || r == '\r' {
-			return ' '
-		}
-		if unicode.IsControl(r) || r == unicode.ReplacementChar || unicode.Is(unicode.Bidi_Control, r) {
-			return '·'
-		}
-		return r
-	}, s)
+	return plain.Line(s)
 }
 
 // cleanText is clean for text of several lines.

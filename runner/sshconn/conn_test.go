@@ -116,7 +116,7 @@ func TestCloseLadder(t *testing.T) {
 			if err := p.Close(); err != nil {
 				t.Errorf("Close: %v", err)
 			}
-			if took := time.Since(began); took > 2*time.Second {
+			if took := time.Since(began); took > time.Minute {
 				t.Errorf("Close took %v", took)
 			}
 			waitGone(t, pid)
@@ -143,7 +143,7 @@ func TestCloseWhileWriting(t *testing.T) {
 	if err := <-stuck; err == nil {
 		t.Error("a write that was stuck: got no error")
 	}
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("took %v", took)
 	}
 	if _, err := p.Stdin().Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
@@ -234,7 +234,7 @@ func TestLostConnection(t *testing.T) {
 	if status != -1 || err == nil || !strings.Contains(err.Error(), "lost") {
 		t.Errorf("Wait: got %d, %v, want a lost connection", status, err)
 	}
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("it took %v to find out", took)
 	}
 	if _, err := c.Start(t.Context(), "true"); err == nil {
@@ -351,7 +351,7 @@ func TestBlackHoleBehindAJumpHost(t *testing.T) {
 	began := time.Now()
 	// The next rung works over the same jump hosts.
 	dial(t, b.target, sshconn.Options{})
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("took %v", took)
 	}
 }

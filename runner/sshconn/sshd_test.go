@@ -136,18 +136,18 @@ func TestRealServer(t *testing.T) {
 		began := time.Now()
 		_ = p.Close()
 		_ = c.Close()
-		if took := time.Since(began); took > 2*time.Second {
+		if took := time.Since(began); took > time.Minute {
 			t.Errorf("took %v", took)
 		}
 	})
 	t.Run("children that stay", func(t *testing.T) {
-		p := start(t, c, "sleep 3 & exit 4")
+		p := start(t, c, "sleep 30 & exit 4")
 		began := time.Now()
 		if status, err := p.Wait(); status != 4 || err != nil {
 			t.Errorf("Wait: got %d, %v, want 4", status, err)
 		}
 		_ = p.Close()
-		if took := time.Since(began); took > time.Second {
+		if took := time.Since(began); took > 25*time.Second {
 			t.Errorf("took %v", took)
 		}
 	})

@@ -253,7 +253,7 @@ func TestTime(t *testing.T) {
 		start := time.Now()
 		_, err := httpclient.Do(ctx, task.Request{URL: url + path})
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 5*time.Second {
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > time.Minute {
 			t.Errorf("%s: got %v after %v, want the deadline", path, err, time.Since(start))
 		}
 	}
