@@ -75,6 +75,7 @@ type packagesDelta struct {
 	Removed   map[string]string    `json:"removed,omitempty"`
 	Manual    []string             `json:"manual,omitempty"`   // had been there for others' sake only
 	Accounts  []string             `json:"accounts,omitempty"` // lines of databases that appeared, as file:line
+	Settings  map[string]string    `json:"settings,omitempty"` // what scripts of packages left below /etc, to its imprint
 }
 
 func delta(before, after map[string]string) packagesDelta {
@@ -247,6 +248,7 @@ func (w *writer) changePackages(ctx context.Context, op string, names []string, 
 	if b.Accounts, err = w.s.Journal.KeepSecret(encode(lines)); err != nil {
 		return err
 	}
+	settings := w.m.settings()
 	names = slices.Clone(names)
 	slices.Sort(names)
 	e := journal.Entry{Op: op, Resource: "packages:" + strings.Join(names, ","), Before: encode(b), Want: encode(names)}
@@ -255,6 +257,7 @@ func (w *writer) changePackages(ctx context.Context, op string, names []string, 
 		w.m.accounts.forget()
 		d, err := w.m.packagesDelta(before, auto, lines)
 		if err == nil {
+			d.Settings, err = w.appeared(settings, d)
 			e.Result = encode(d)
 		}
 		if actErr != nil {
@@ -262,6 +265,43 @@ func (w *writer) changePackages(ctx context.Context, op string, names []string, 
 		}
 		return d.String(), err
 	})
+}
+
+// settings returns every path below /etc.
+func (m *Machine) settings() map[string]bool {
+	out := map[string]bool{}
+	_ = filepath.WalkDir(m.sys("/etc"), func(file string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			out[file] = true
+		}
+		return nil // what cannot be read was not put there by a package just now
+	})
+	return out
+}
+
+// appeared returns what came below /etc with packages and is not in their lists, so
+// that a purge may leave it. Of folders all count: one with a file in it stays, too.
+func (w *writer) appeared(before map[string]bool, d packagesDelta) (map[string]string, error) {
+	listed := map[string]bool{}
+	for name := range d.Installed {
+		for _, file := range w.m.apt.Files(name) {
+			listed[file] = true
+		}
+	}
+	out := map[string]string{}
+	for _, file := range sortedKeys(w.m.settings()) {
+		if before[file] {
+			continue
+		}
+		now, err := w.present(file, contentLook)
+		if err != nil {
+			return nil, err
+		}
+		if now.Kind == task.KindDir || !listed[file] {
+			out[file] = now.imprint().String()
+		}
+	}
+	return out, nil
 }
 
 // packagesDelta compares the packages with a state from before.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -208,6 +209,9 @@ func (u *undo) packagesBack(ctx context.Context, w *writer, p *packagePlan, d pa
 		}
 	}
 	var errs []error
+	if len(p.kept) == 0 { // else it may be theirs
+		errs = append(errs, w.leftSettings(ctx, d.Settings))
+	}
 	for _, f := range before.Conffiles {
 		errs = append(errs, u.conffile(ctx, w, f))
 	}
@@ -216,6 +220,30 @@ func (u *undo) packagesBack(ctx context.Context, w *writer, p *packagePlan, d pa
 	}
 	errs = append(errs, u.packageAccounts(ctx, w, d.Accounts))
 	return errors.Join(append(errs, gone(missing))...)
+}
+
+// leftSettings removes what the scripts of packages left below /etc and what a purge
+// does not know: rules that were made for this host, copies beside a file that was
+// changed. What somebody changed since stays, and so does the folder that it is in.
+func (w *writer) leftSettings(ctx context.Context, came map[string]string) error {
+	names := sortedKeys(came)
+	slices.Reverse(names) // what is in a folder before the folder
+	var errs []error
+	for _, name := range names {
+		now, err := w.present(name, contentLook)
+		switch was := parseImprint(came[name]); {
+		case err != nil:
+			errs = append(errs, err)
+		case now.Kind == task.KindNone || was.differs(now.imprint()) != "":
+		case now.Kind != task.KindDir:
+			errs = append(errs, w.removeKept(ctx, name, true))
+		default:
+			if entries, err := os.ReadDir(name); err == nil && len(entries) == 0 {
+				errs = append(errs, w.removeDir(ctx, name))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // gone is the error of packages that cannot be had any more.

@@ -116,6 +116,19 @@ func (s *System) Conffiles(name string) ([]Conffile, error) {
 	return r.conffiles, nil
 }
 
+// Files returns what dpkg lists as belonging to an installed package, folders included.
+func (s *System) Files(name string) []string {
+	base, _, _ := strings.Cut(name, ":")
+	for _, list := range []string{name, base, base + ":*"} { // of some the lists are named without, of others with the architecture
+		files, _ := filepath.Glob(s.path("var/lib/dpkg/info/" + list + ".list"))
+		for _, file := range files {
+			b, _ := os.ReadFile(file)
+			return strings.Split(strings.TrimSpace(string(b)), "\n")
+		}
+	}
+	return nil
+}
+
 // Interrupted: see the function of the same name.
 func (s *System) Interrupted() (bool, error) {
 	updates, err := s.updates()
