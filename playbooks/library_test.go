@@ -5,6 +5,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"holdfast/playbooks"
@@ -43,6 +46,36 @@ func TestLibraryLoads(t *testing.T) {
 				t.Errorf("got name %q, version %q, summary %q", pb.Name, pb.Version, pb.Summary)
 			}
 		})
+	}
+}
+
+// A risk that a line of the scorecard lets be accepted can be accepted in the baseline,
+// which writes the file that the scorecard reads.
+func TestRisksCanBeAccepted(t *testing.T) {
+	scorecard, err := fs.ReadFile(playbooks.Library(), "audit/playbook.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pb, faults := playbooks.Finder{}.Find("baseline")
+	if pb == nil {
+		t.Fatal(faults)
+	}
+	var known []string
+	for _, p := range pb.Params {
+		if p.Name == "accepted_risks" {
+			known = p.Keys
+		}
+	}
+	asked := regexp.MustCompile(`(?m)^ +settings: \[(.*)\]$`).FindAllSubmatch(scorecard, -1)
+	if len(asked) < 10 || len(known) < 30 {
+		t.Fatalf("got %d lines with settings and %d risks, which prove nothing", len(asked), len(known))
+	}
+	for _, line := range asked {
+		for _, name := range strings.Split(string(line[1]), ", ") {
+			if !slices.Contains(known, name) {
+				t.Errorf("the scorecard knows the risk %s, the baseline refuses it", name)
+			}
+		}
 	}
 }
 
