@@ -47,7 +47,9 @@ hosts: build ## tests on real throwaway hosts; they fail where there can be none
 	@$(GO) test -count=1 -p 1 -timeout 30m -tags hosts $(HOSTS)
 	@$(GO) test -count=1 -timeout 20m -tags hosts -run '$(FAULTS)' ./testscripts/faults
 
-judges: build ## let lynis, ssh-audit, Docker and others judge the baseline on Debian 12 and 13
+# What runs for every change judges Debian 12 alone; the hosts of the other releases are
+# built and judged here.
+judges: build ## let lynis, ssh-audit, Docker and others judge the baseline on Debian and Ubuntu
 	@$(GO) test -count=1 -v -timeout 40m -tags 'hosts judges' -run TestJudges ./testscripts/acceptance
 
 bench: ## benchmarks, as ratios side by side

@@ -48,8 +48,13 @@ type under struct {
 // start calls the program and returns at once.
 func start(t *testing.T, argv ...string) *under {
 	t.Helper()
+	return startWith(t, nil, argv...)
+}
+
+func startWith(t *testing.T, env []string, argv ...string) *under {
+	t.Helper()
 	u := &under{t: t, cmd: exec.Command(site.binary, argv...), events: make(chan event.Event, 10_000), ended: make(chan struct{})}
-	u.cmd.Dir, u.cmd.Env, u.cmd.Stderr = site.home, environ(), &u.stderr
+	u.cmd.Dir, u.cmd.Env, u.cmd.Stderr = site.home, environ(env...), &u.stderr
 	out, err := u.cmd.StdoutPipe()
 	if err == nil {
 		err = u.cmd.Start()
@@ -71,7 +76,7 @@ func start(t *testing.T, argv ...string) *under {
 // until reads events up to the one that is asked for.
 func (u *under) until(what string, is func(event.Event) bool) {
 	u.t.Helper()
-	limit := time.After(30 * time.Second)
+	limit := time.After(5 * time.Minute)
 	for {
 		select {
 		case e, ok := <-u.events:
@@ -83,7 +88,7 @@ func (u *under) until(what string, is func(event.Event) bool) {
 				return
 			}
 		case <-limit:
-			u.t.Fatalf("got nothing of %s within 30 s", what)
+			u.t.Fatalf("got nothing of %s within 5 minutes", what)
 		}
 	}
 }

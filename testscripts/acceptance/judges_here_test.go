@@ -1,0 +1,6 @@
+//go:build hosts && !judges
+
+package acceptance_test
+
+// judgedElsewhere are the hosts of other releases: make judges has them.
+var judgedElsewhere []judgedHost
