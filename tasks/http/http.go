@@ -30,6 +30,7 @@ type Params struct {
 	JSON      map[string]string `yaml:"json" doc:"What the answer, which is JSON then, must have at paths: status.db: up."`
 	Redirects int64             `yaml:"redirects" default:"0" validate:"min=0,max=10" doc:"How many redirects to follow."`
 	Socket    *task.Path        `yaml:"socket" doc:"A Unix socket to talk over; the host in the URL is then a name only."`
+	Address   *string           `yaml:"address" validate:"excludes=socket" doc:"Where to connect, host:port, instead of where the URL leads; its host still names the site and the certificate."`
 	Proxy     string            `yaml:"proxy" default:"none" doc:"http://host:port of a proxy, none, or env for what the environment of the host says."`
 	Insecure  bool              `yaml:"insecure" default:"false" doc:"Whether any certificate of the server is accepted."`
 }
@@ -79,6 +80,9 @@ func validate(p Params) error {
 			return task.FieldErrorf("json", "%s", err)
 		}
 	}
+	if err := checkAddress(p); err != nil {
+		return err
+	}
 	if err := task.CheckProxy("proxy", p.Proxy); err != nil {
 		return err
 	}
@@ -88,6 +92,24 @@ func validate(p Params) error {
 		}
 	}
 	return task.CheckHeaders(p.Headers, p.Secrets)
+}
+
+// checkAddress wants an address that one request goes to: another server may be meant by
+// a redirect, and a proxy connects by itself.
+func checkAddress(p Params) error {
+	if p.Address == nil {
+		return nil
+	}
+	if err := task.CheckHostPort("address", *p.Address); err != nil {
+		return err
+	}
+	switch {
+	case p.Redirects > 0:
+		return task.FieldErrorf("address", "a redirect could lead elsewhere, and would be followed to this address")
+	case p.Proxy != "none":
+		return task.FieldErrorf("address", "a proxy connects by itself, to where the URL leads")
+	}
+	return nil
 }
 
 func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
@@ -103,6 +125,9 @@ func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
 	}
 	if p.Socket != nil {
 		req.Socket = string(*p.Socket)
+	}
+	if p.Address != nil {
+		req.Address = *p.Address
 	}
 	resp, err := w.Fetch(ctx, req)
 	if err != nil {

@@ -111,6 +111,22 @@ func TestRunSends(t *testing.T) {
 	}
 }
 
+func TestRunSendsElsewhere(t *testing.T) {
+	h := answering(200, "")
+	var got task.Request
+	answer := h.OnFetch
+	h.OnFetch = func(r task.Request) (task.Response, error) {
+		got = r
+		return answer(r)
+	}
+	if _, _, err := tasktest.Run(t, h, http.Module, `{url: "https://www.example.org/", address: "[2001:db8::1]:443"}`); err != nil {
+		t.Fatal(err)
+	}
+	if got.URL != "https://www.example.org/" || got.Address != "[2001:db8::1]:443" {
+		t.Errorf("sent %+v", got)
+	}
+}
+
 func TestFaults(t *testing.T) {
 	for args, want := range map[string]string{
 		"{}":                                "http.url: missing",
@@ -121,6 +137,10 @@ func TestFaults(t *testing.T) {
 		"{url: http://x/, method: HEAD, json: {a: c}}":                                              "has no body",
 		"{url: http://x/, proxy: x}":                                                                "want env, none",
 		`{url: http://x/, secret_body: "${secret('c')}"}`:                                           "a GET request sends none",
+		"{url: http://x/, address: 192.0.2.1}":                                                      "want host:port",
+		`{url: http://x/, address: "192.0.2.1:80", redirects: 1}`:                                   "a redirect could lead elsewhere",
+		`{url: http://x/, address: "192.0.2.1:80", proxy: env}`:                                     "a proxy connects by itself",
+		`{url: http://x/, address: "192.0.2.1:80", socket: /run/s}`:                                 "socket",
 		"{url: http://x/, status: [1]}":                                                             "1 is no status",
 		"{url: http://x/, method: HEAD, contains: a}":                                               "has no body",
 		`{url: "http://x/", headers: {A: b}, secret_headers: [{name: a, value: "${secret('c')}"}]}`: "a is given twice",

@@ -324,6 +324,7 @@ type Request struct {
 	Redirects int64
 	Insecure  bool   // does not verify the server's certificate
 	Socket    string // talk over this Unix socket
+	Address   string // connect to this host:port; the URL still says whose certificate and site it is
 	Proxy     string // go through this one, http://host:port; [ProxyFromEnv] looks at the environment
 	MaxBody   int64  // 0 is 1 MiB
 }

@@ -69,6 +69,14 @@ func CheckURL(field, text string) error {
 	return nil
 }
 
+// CheckHostPort is a rule for Validate functions: a field holds what to connect to.
+func CheckHostPort(field, text string) error {
+	if u, err := url.Parse("tcp://" + text); err != nil || u.Host != text || u.Hostname() == "" || u.Port() == "" {
+		return FieldErrorf(field, "%q is no address: want host:port, or [host]:port for IPv6", text)
+	}
+	return nil
+}
+
 // CheckProxy is a rule for Validate functions: a field holds env, none, or a proxy.
 func CheckProxy(field, text string) error {
 	if text == "none" || text == ProxyFromEnv {

@@ -205,6 +205,15 @@ func TestUnixSocket(t *testing.T) {
 	}
 }
 
+func TestAnotherAddress(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(echo))
+	defer s.Close()
+	address := strings.TrimPrefix(s.URL, "http://")
+	if got := string(do(t, task.Request{URL: "http://nowhere.invalid/x", Address: address}).Body); !strings.HasPrefix(got, "GET /x host=nowhere.invalid ") {
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestHostHeader(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)

@@ -81,7 +81,7 @@ func (x *exchange) dial(ctx context.Context, req task.Request) (net.Conn, error)
 		return d.DialContext(ctx, "unix", req.Socket)
 	}
 	port := map[string]string{"http": "80", "https": "443"}[x.url.Scheme]
-	address := net.JoinHostPort(x.url.Hostname(), cmp.Or(x.url.Port(), port))
+	address := cmp.Or(req.Address, net.JoinHostPort(x.url.Hostname(), cmp.Or(x.url.Port(), port)))
 	var err error
 	if x.proxy, err = proxyFor(req.Proxy, x.url); err != nil {
 		return nil, err
