@@ -23,6 +23,8 @@ type Params struct {
 	TCP      bool     `yaml:"tcp" default:"false" doc:"Whether TCP is used from the start."`
 	Equals   []string `yaml:"equals" validate:"min=1" doc:"The values that there must be, and no others."`
 	Contains []string `yaml:"contains" validate:"min=1,excludes=equals" doc:"Values that must be among those that there are."`
+	Within   []string `yaml:"within" validate:"min=1,excludes=equals" doc:"The only values that there may be."`
+	Optional bool     `yaml:"optional" default:"false" doc:"Whether there may be none; what is asked for then counts for those that there are."`
 	Absent   bool     `yaml:"absent" default:"false" doc:"Whether there must be none."`
 }
 
@@ -46,7 +48,7 @@ func validate(p Params) error {
 	if name == "" || len(name) > 253 || strings.Contains(name, "..") || strings.ContainsAny(name, " \t/:") {
 		return task.FieldErrorf("name", "%q is no name to ask for", p.Name)
 	}
-	if p.Absent && len(p.Equals)+len(p.Contains) > 0 {
+	if p.Absent && (p.Optional || len(p.Equals)+len(p.Contains)+len(p.Within) > 0) {
 		return task.FieldErrorf("absent", "no values can be expected where there must be none")
 	}
 	return nil
@@ -76,12 +78,17 @@ func judge(p Params, r Result) error {
 		return fail("an answer")
 	case p.Absent && len(r.Values) > 0:
 		return fail("no records")
-	case p.Absent:
+	case p.Absent, p.Optional && len(r.Values) == 0:
 		return nil
 	case len(p.Equals) > 0 && !slices.Equal(plain(p.Equals), plain(r.Values)):
 		return fail(strings.Join(p.Equals, ", ") + " and nothing else")
 	}
 	have := plain(r.Values)
+	for _, v := range have {
+		if within := plain(p.Within); len(within) > 0 && !slices.Contains(within, v) {
+			return fail("nothing but " + strings.Join(p.Within, ", "))
+		}
+	}
 	for _, v := range plain(p.Contains) {
 		if !slices.Contains(have, v) {
 			return fail(v)

@@ -28,6 +28,14 @@ func TestRunJudges(t *testing.T) {
 		{"{name: x.y, absent: true}", two, "want no records"},
 		{"{name: x.y}", none, "says nothing (NXDOMAIN), want some"},
 		{"{name: x.y, absent: true}", none, ""},
+		{"{name: x.y, within: [192.0.2.1, mail.example, 192.0.2.9]}", two, ""},
+		{"{name: x.y, within: [192.0.2.1]}", two, "want nothing but 192.0.2.1"},
+		{"{name: x.y, within: [192.0.2.1], contains: [mail.example]}", two, "want nothing but 192.0.2.1"},
+		{"{name: x.y, within: [192.0.2.1]}", none, "want some"},
+		{"{name: x.y, within: [192.0.2.1], optional: true}", two, "want nothing but 192.0.2.1"},
+		{"{name: x.y, equals: [192.0.2.1], optional: true}", none, ""},
+		{"{name: x.y, contains: [192.0.2.2], optional: true}", two, "want 192.0.2.2"},
+		{"{name: x.y, optional: true}", broken, "want an answer"},
 		{"{name: x.y, absent: true}", broken, "(SERVFAIL), want an answer"},
 	}
 	for _, tt := range tests {
@@ -42,11 +50,14 @@ func TestRunJudges(t *testing.T) {
 
 func TestFaults(t *testing.T) {
 	for args, want := range map[string]string{
-		"{}":                                    "dns.name: missing",
-		"{name: 'http://x/'}":                   "is no name to ask for",
-		"{name: x, type: a}":                    "is none of A",
-		"{name: x, equals: [a], contains: [b]}": "cannot be combined",
-		"{name: x, equals: [a], absent: true}":  "where there must be none",
+		"{}":                                      "dns.name: missing",
+		"{name: 'http://x/'}":                     "is no name to ask for",
+		"{name: x, type: a}":                      "is none of A",
+		"{name: x, equals: [a], contains: [b]}":   "cannot be combined",
+		"{name: x, equals: [a], absent: true}":    "where there must be none",
+		"{name: x, within: [a], absent: true}":    "where there must be none",
+		"{name: x, optional: true, absent: true}": "where there must be none",
+		"{name: x, equals: [a], within: [b]}":     "cannot be combined",
 	} {
 		if got := tasktest.Fault(dns.Module, args); !strings.Contains(got, want) {
 			t.Errorf("fault of %s: got %q, want %q", args, got, want)
