@@ -56,7 +56,8 @@ type Reader interface {
 	// Dial reports whether a TCP or Unix connection to address succeeds.
 	Dial(ctx context.Context, network, address string) error
 	// Connect opens a TCP connection to a port on loopback, or one to a Unix socket, for a
-	// dialogue that changes nothing. It ends with the context, and whoever asked closes it.
+	// dialogue. Only the Run of an action that is not read-only may change something over it,
+	// and nothing that an undo should take back. It ends with the context, and whoever asked closes it.
 	Connect(ctx context.Context, network, address string) (io.ReadWriteCloser, error)
 	// Resolve asks the domain name system from the host. That there is no such name, or
 	// nothing of the kind, is an answer.

@@ -91,6 +91,23 @@ func isScalar(t reflect.Type) bool {
 // isText reports whether the type is read from one scalar by its own method.
 func isText(t reflect.Type) bool { return reflect.PointerTo(t).Implements(textType) }
 
+// embedded returns the struct that t only embeds, or t.
+func embedded(t reflect.Type) reflect.Type {
+	if t.NumField() == 1 && t.Field(0).Anonymous && t.Field(0).Tag == "" {
+		return t.Field(0).Type
+	}
+	return t
+}
+
+// fieldsIn returns the struct with the fields of what p points to, see [embedded].
+func fieldsIn(p any) reflect.Value {
+	v := reflect.ValueOf(p).Elem()
+	if embedded(v.Type()) != v.Type() {
+		return v.Field(0)
+	}
+	return v
+}
+
 // fieldsOf derives the fields of a struct type and panics on a wrong tag.
 func fieldsOf(t reflect.Type, params bool) []Field {
 	var out []Field

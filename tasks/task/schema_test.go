@@ -2,12 +2,14 @@ package task_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"holdfast/playbooks/source/yamlfile"
 	"holdfast/tasks/task"
 )
 
@@ -146,6 +148,33 @@ func TestWrongTagsPanic(t *testing.T) {
 				t.Errorf("New panicked with %q, want %q", tt.got, tt.want)
 			}
 		})
+	}
+}
+
+type wrapped struct{ wrappedFields }
+
+type wrappedFields struct {
+	A string          `yaml:"a" validate:"required" doc:"A."`
+	B task.SecretText `yaml:"b" doc:"B."`
+}
+
+// A struct that only embeds another is read as that one.
+func TestEmbedded(t *testing.T) {
+	var got wrapped
+	m := task.NewAction(task.ActionDef[wrapped, wrapped]{Name: "x", Doc: "X.", Resource: func(p wrapped) string { return p.A },
+		Run: func(_ context.Context, _ task.Writer, p wrapped) (wrapped, error) { got = p; return p, nil }})
+	if len(m.Params) != 2 || m.Params[1].Name != "b" || m.Result[0].Name != "a" || m.ResultType != reflect.TypeFor[wrappedFields]() {
+		t.Fatalf("got %+v and %+v", m.Params, m.Result)
+	}
+	n, _ := yamlfile.Parse("x.yml", []byte("{a: text}"))
+	b, err := m.Bind(n, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, _, err := b.Run(t.Context(), nil)
+	data, _ := json.Marshal(out.(wrapped).A)
+	if err != nil || got.A != "text" || b.Resource != "text" || string(data) != `"text"` {
+		t.Errorf("got %+v, %s, %v", got, data, err)
 	}
 }
 

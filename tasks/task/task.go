@@ -17,6 +17,10 @@
 // What is not a state (running a command, waiting for a port, asserting) is an
 // [ActionDef] over P and a result R.
 //
+// The text of a struct, tags included, is part of every name that a compiler makes of it
+// for generic code. A struct that only embeds another one is read as that one, and its
+// text is short: that saves 30 kB of the helper for each module that is written so.
+//
 // Parameter structs hold only: string, bool, int64, lists, map[string]T, nested
 // structs, [Path], [Mode], [Duration], [Blob] and secret.Text. A pointer means
 // "leave it alone when absent". Tags describe the fields, see [Field].
@@ -237,6 +241,7 @@ func newModule(name, doc string, params, result reflect.Type) *Module {
 	if name == "" {
 		panic("a module without a name")
 	}
+	params, result = embedded(params), embedded(result)
 	return &Module{
 		Name: name, Doc: parseDoc(name, doc),
 		Params: fieldsOf(params, true), ParamType: params,
@@ -247,7 +252,7 @@ func newModule(name, doc string, params, result reflect.Type) *Module {
 // params decodes into what p, a pointer, points to, and reports whether all of it
 // is known and right.
 func (d *decoder) params(m *Module, n *source.Node, at source.Pos, p any) bool {
-	d.structure(n, at, m.Name, reflect.ValueOf(p).Elem(), m.Params)
+	d.structure(n, at, m.Name, fieldsIn(p), m.Params)
 	return len(d.faults) == 0 && d.holes == 0
 }
 

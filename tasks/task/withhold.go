@@ -41,7 +41,7 @@ func overlap(a, b string) bool {
 // that p points to.
 func sensitive(fields []Field, p any) []string {
 	var out []string
-	gather(&out, fields, reflect.ValueOf(p).Elem(), "")
+	gather(&out, fields, fieldsIn(p), "")
 	slices.Sort(out)
 	return slices.Compact(out)
 }
