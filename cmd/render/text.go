@@ -9,6 +9,7 @@ import (
 
 	"holdfast/runner/event"
 	"holdfast/runner/plain"
+	"holdfast/tasks/task"
 )
 
 // fewHosts is up to how many hosts everything is shown as it happens. Beyond, what
@@ -230,11 +231,17 @@ func (v *textView) finished(h *hostView, f *event.TaskFinished) {
 		h.changed++
 	case event.Unchanged, event.Skipped:
 		// A prediction that rests on something is of interest even when it is "nothing".
-		if !v.opts.Verbose && f.Tentative == "" {
+		if !v.opts.Verbose && f.Tentative == "" && !v.tells(f) {
 			return
 		}
 	}
 	v.show(h, b)
+}
+
+// tells reports whether a task that changed nothing says something that was asked for: a
+// line of a scorecard that is not as wanted, and in an apply any.
+func (v *textView) tells(f *event.TaskFinished) bool {
+	return f.Finding != nil && f.Status == event.Unchanged && (v.run.Mode == event.Apply || f.Finding.State == task.FindingWarning)
 }
 
 func (v *textView) queued(h *hostView, q *event.HandlerQueued) {

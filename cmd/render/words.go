@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"holdfast/runner/event"
+	"holdfast/tasks/task"
 )
 
 // duration rounds d to what a person wants to know: 0.8 s, 12 s, 3 m 20 s, 2 h 5 m.
@@ -120,6 +121,9 @@ func outcome(mode event.Mode, f *event.TaskFinished) (string, style) {
 	case event.Unknown:
 		return label(mode, event.Unknown), doubt
 	case event.Unchanged:
+		if f.Finding != nil && f.Finding.State == task.FindingWarning {
+			return string(task.FindingWarning), doubt
+		}
 		return label(mode, event.Unchanged), good
 	}
 	return string(f.Status), doubt

@@ -28,7 +28,11 @@ func judge(r *wire.Result, f *task.Finding) error {
 	case task.FindingNotApplicable:
 		r.Status, r.Reason = "skipped", f.Reason
 	case task.FindingWarning, task.FindingAccepted:
-		r.Reason = string(f.State) + because(f.Reason)
+		r.Hint, r.Reason = f.Hint, fmt.Sprintf("%s%s: found %q, wanted %q", f.State, because(f.Reason), f.Found, f.Wanted)
+	case task.FindingPass:
+		if f.Found != "" {
+			r.Reason = fmt.Sprintf("found %q", f.Found)
+		}
 	}
 	return nil
 }

@@ -305,6 +305,10 @@ func (s *server) action(ctx context.Context, st *wire.Step, m *task.Module, b *t
 			reader = s.machine.ReaderAs(st.RunAs, s.blob)
 		}
 		why, err := b.Skip(ctx, reader)
+		if err != nil && s.overlay != nil && s.overlay.Tentative() != "" && ctx.Err() == nil {
+			r.Tentative = s.overlay.Tentative()
+			return task.Unknownf("%s: %s", r.Tentative, err)
+		}
 		if err != nil {
 			return err
 		}
