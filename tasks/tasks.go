@@ -28,8 +28,11 @@ import (
 	"holdfast/tasks/listening"
 	"holdfast/tasks/node"
 	npmglobal "holdfast/tasks/npm_global"
+	openclawchat "holdfast/tasks/openclaw_chat"
 	openclawdevice "holdfast/tasks/openclaw_device"
 	openclawhealth "holdfast/tasks/openclaw_health"
+	openclawpush "holdfast/tasks/openclaw_push"
+	openclawreload "holdfast/tasks/openclaw_reload"
 	packages "holdfast/tasks/package"
 	randomsecret "holdfast/tasks/random_secret"
 	"holdfast/tasks/reboot"
@@ -85,8 +88,11 @@ func onHosts() []*task.Module {
 		listening.Module,
 		node.Module,
 		npmglobal.Module,
+		openclawchat.Module,
 		openclawdevice.Module,
 		openclawhealth.Module,
+		openclawpush.Module,
+		openclawreload.Module,
 		packages.Module,
 		randomsecret.Module,
 		reboot.Module,

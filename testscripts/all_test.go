@@ -59,8 +59,11 @@ var rooms = map[string]string{
 	"tasks/tasktest":      "playbooks/source playbooks/source/yamlfile tasks/secret tasks/task",
 	"tasks/*":             "tasks/secret tasks/task", // a module
 	// What several modules know of OpenClaw's protocol has one room.
+	"tasks/openclaw_chat":   "tasks/openclaw/gateway tasks/secret tasks/task",
 	"tasks/openclaw_device": "tasks/openclaw/gateway tasks/secret tasks/task",
 	"tasks/openclaw_health": "tasks/openclaw/gateway tasks/secret tasks/task",
+	"tasks/openclaw_push":   "tasks/openclaw/gateway tasks/secret tasks/task",
+	"tasks/openclaw_reload": "tasks/openclaw/gateway tasks/secret tasks/task",
 	"testscripts":           "*",
 	"testscripts/*":         "*",
 }

@@ -1,15 +1,15 @@
-// Package openclawdevice pairs devices with an OpenClaw gateway, and removes them.
+// Package openclawdevice pairs devices with an OpenClaw gateway, and takes them and
+// their tokens away.
 package openclawdevice
 
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
+	"time"
 
 	"holdfast/tasks/openclaw/gateway"
 	"holdfast/tasks/task"
@@ -19,41 +19,75 @@ import (
 var doc string
 
 // Params is what a playbook asks for.
-type Params struct {
-	Device    task.SecretText `yaml:"device" validate:"required" doc:"The private key of the device: 64 hex digits, or PKCS #8 as PEM."`
-	State     string          `yaml:"state" default:"paired" validate:"oneof=paired absent" doc:"Whether the device may connect."`
-	Scopes    []string        `yaml:"scopes" validate:"required,min=1" doc:"What the device may do, and nothing else: operator.read, operator.write."`
+type Params struct{ params }
+
+type params struct {
+	Device    task.SecretText `yaml:"device" doc:"The private key of the device: 64 hex digits, or PKCS #8 as PEM."`
+	ID        string          `yaml:"id" default:"" doc:"The name of a device whose key is not here: 64 hex digits."`
+	State     string          `yaml:"state" default:"paired" validate:"oneof=paired absent rotated revoked listed" doc:"What is to be; listed only looks."`
+	Scopes    []string        `yaml:"scopes" validate:"min=1" doc:"What the device may do, and nothing else: operator.read, operator.write."`
+	Since     *task.Path      `yaml:"since" doc:"With rotated: a file; tokens that are younger than it stay."`
 	Token     task.SecretText `yaml:"token" validate:"required" doc:"The token of the gateway."`
 	Port      int64           `yaml:"port" default:"18789" validate:"min=1,max=65535" doc:"The port of the gateway on loopback."`
-	User      string          `yaml:"user" default:"openclaw" doc:"The account that the gateway runs as."`
-	Program   task.Path       `yaml:"program" default:"/usr/local/bin/openclaw" doc:"The program that approves and removes."`
 	IfRunning bool            `yaml:"if_running" default:"false" doc:"Do nothing where nothing listens on the port, instead of failing."`
 }
 
-// State is what the gateway had before.
-type State struct {
-	Running   bool   `yaml:"running" json:"running" doc:"Whether something listens on the port."`
-	DeviceID  string `yaml:"device_id" json:"device_id" doc:"The name of the device, made from its public key."`
-	PublicKey string `yaml:"public_key" json:"public_key" doc:"The public key of the device."`
-	Known     bool   `yaml:"known" json:"known" doc:"Whether the gateway has the device in its list."`
-	Outcome   string `yaml:"outcome" json:"outcome" doc:"What the device is answered when it connects from outside."`
-	RequestID string `yaml:"request_id" json:"request_id" doc:"The request of this very device, key and scopes, that can be approved."`
-	Unknown   int64  `yaml:"unknown" json:"unknown" doc:"How many other requests wait for somebody."`
+// State is what the gateway had before, or has when it is only looked at.
+type State struct{ state }
+
+type state struct {
+	Running   bool      `yaml:"running" json:"running" doc:"Whether something listens on the port."`
+	DeviceID  string    `yaml:"device_id" json:"device_id" doc:"The name of the device, made from its public key."`
+	PublicKey string    `yaml:"public_key" json:"public_key" doc:"The public key of the device."`
+	Known     bool      `yaml:"known" json:"known" doc:"Whether the gateway has the device in its list."`
+	Outcome   string    `yaml:"outcome" json:"outcome" doc:"What the device is answered when it connects from outside."`
+	RequestID string    `yaml:"request_id" json:"request_id" doc:"The request of this very device, key and scopes, that can be approved."`
+	Unknown   int64     `yaml:"unknown" json:"unknown" doc:"How many other requests wait for somebody."`
+	Requests  []Request `yaml:"requests" json:"requests" doc:"All requests that wait."`
+	Devices   []Device  `yaml:"devices" json:"devices" doc:"All devices that are paired."`
+	tokens    []token   `yaml:"-"`
+}
+
+// Request is somebody who wants to be paired.
+type Request struct {
+	ID        string   `yaml:"id" json:"id" doc:"What it is approved by."`
+	DeviceID  string   `yaml:"device_id" json:"device_id" doc:"The name of the device."`
+	PublicKey string   `yaml:"public_key" json:"public_key" doc:"Its public key."`
+	Client    string   `yaml:"client" json:"client" doc:"The program that it says it is."`
+	Address   string   `yaml:"address" json:"address" doc:"Where it comes from."`
+	Scopes    []string `yaml:"scopes" json:"scopes" doc:"What it wants to do."`
+	Repair    bool     `yaml:"repair" json:"repair" doc:"Whether the gateway knows the device already."`
+	Age       int64    `yaml:"age_seconds" json:"age_seconds" doc:"How long it waits."`
+}
+
+// Device is a paired device.
+type Device struct {
+	ID        string   `yaml:"id" json:"id" doc:"Its name."`
+	PublicKey string   `yaml:"public_key" json:"public_key" doc:"Its public key."`
+	Client    string   `yaml:"client" json:"client" doc:"The program that it says it is."`
+	Address   string   `yaml:"address" json:"address" doc:"Where it came from."`
+	Scopes    []string `yaml:"scopes" json:"scopes" doc:"What it may do."`
+	Tokens    int64    `yaml:"tokens" json:"tokens" doc:"How many tokens of its own it has."`
+	TokenDays int64    `yaml:"token_days" json:"token_days" doc:"Whole days since the oldest of them was made, -1 without one."`
 }
 
 // Module pairs devices.
 var Module = task.NewAction(task.ActionDef[Params, State]{
 	Name: "openclaw_device", Doc: doc,
 	Validate:     validate,
-	Resource:     func(p Params) string { return "device of the gateway at " + p.address() },
+	Resource:     resource,
+	Reads:        func(p Params) bool { return p.State == "listed" },
 	Skip:         skip,
 	Run:          run,
 	Irreversible: "an undo has no secrets, so it cannot ask the gateway; a task with the other state takes it back",
 })
 
-var scopeRule = regexp.MustCompile(`^[a-z]+\.[a-z.]+$`)
+var (
+	scopeRule = regexp.MustCompile(`^[a-z]+\.[a-z.]+$`)
+	idRule    = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
 
-func (p *Params) address() string { return "127.0.0.1:" + strconv.FormatInt(p.Port, 10) }
+func resource(p Params) string { return "device of the gateway at " + gateway.Address(p.Port) }
 
 func validate(p Params) error {
 	for i, scope := range p.Scopes {
@@ -61,42 +95,46 @@ func validate(p Params) error {
 			return task.FieldErrorf(fmt.Sprintf("scopes[%d]", i), "%q is no scope, such as operator.read", scope)
 		}
 	}
+	named := !p.Device.IsZero() || p.ID != ""
+	switch {
+	case p.ID != "" && !idRule.MatchString(p.ID):
+		return task.FieldErrorf("id", "%q is no name of a device: want 64 hex digits", p.ID)
+	case p.State == "paired" && (p.Device.IsZero() || p.ID != ""):
+		return task.FieldErrorf("device", "a device is paired by its key alone")
+	case p.State == "paired" && len(p.Scopes) == 0:
+		return task.FieldErrorf("scopes", "missing, say what the device may do")
+	case (p.State == "absent" || p.State == "revoked") && !named:
+		return task.FieldErrorf("device", "missing, give its key, or its name as id")
+	case p.Since != nil && p.State != "rotated":
+		return task.FieldErrorf("since", "only tokens that are rotated have one")
+	}
 	return nil
 }
 
-func observe(ctx context.Context, r task.Reader, p Params) (State, error) {
-	var s State
-	sockets, err := r.Listeners(ctx)
-	if err != nil {
+func observe(ctx context.Context, r task.Reader, p *Params) (s State, err error) {
+	if s.Running, err = gateway.Runs(ctx, r, p.Port, !p.IfRunning); err != nil || !s.Running {
 		return s, err
 	}
-	s.Running = slices.ContainsFunc(sockets, func(l task.Listener) bool { return l.Proto == "tcp" && l.Port == p.Port })
-	if !s.Running {
-		if p.IfRunning {
-			return s, nil
-		}
-		return s, fmt.Errorf("cannot look at the devices of the gateway: nothing listens at %s", p.address())
-	}
-	id, err := gateway.NewIdentity(p.Device)
-	if err != nil {
-		return s, err
-	}
-	s.DeviceID, s.PublicKey = id.ID, id.Public
-	if p.State == "paired" {
-		if err := s.knock(ctx, r, &p, id); err != nil {
+	s.DeviceID = p.ID
+	if !p.Device.IsZero() {
+		id, err := gateway.NewIdentity(p.Device)
+		if err != nil {
 			return s, err
 		}
+		s.DeviceID, s.PublicKey = id.ID, id.Public
+		if p.State == "paired" {
+			if err := s.knock(ctx, r, p, id); err != nil {
+				return s, err
+			}
+		}
 	}
-	return s, s.list(ctx, r, &p)
+	return s, s.list(ctx, r, p)
 }
-
-// outside is an address for documentation (RFC 5737), so that the gateway treats the
-// device as one that comes from elsewhere, and never approves it for being near.
-const outside = "203.0.113.7"
 
 // knock connects as the device. That it is not known makes the request that is approved.
 func (s *State) knock(ctx context.Context, r task.Reader, p *Params, id *gateway.Identity) error {
-	c, err := gateway.Open(ctx, r, gateway.Options{Address: p.address(), Token: p.Token, Identity: id, Scopes: p.Scopes, Forwarded: outside})
+	peer := gateway.Peer{Port: p.Port, Token: p.Token, Identity: id}
+	c, err := peer.Open(ctx, r, p.Scopes...)
 	var refusal *gateway.Refusal
 	switch {
 	case err == nil:
@@ -105,7 +143,7 @@ func (s *State) knock(ctx context.Context, r task.Reader, p *Params, id *gateway
 	case !errors.As(err, &refusal):
 		return err
 	case refusal.Outcome != gateway.NotPaired:
-		return fmt.Errorf("cannot pair the device at %s: %w", p.address(), refusal)
+		return fmt.Errorf("cannot pair the device at %s: %w", peer.Address(), refusal)
 	}
 	s.Outcome, s.RequestID = string(refusal.Outcome), refusal.RequestID
 	return nil
@@ -113,44 +151,110 @@ func (s *State) knock(ctx context.Context, r task.Reader, p *Params, id *gateway
 
 // row is a device in the gateway's lists.
 type row struct {
-	RequestID string   `json:"requestId"`
-	DeviceID  string   `json:"deviceId"`
-	PublicKey string   `json:"publicKey"`
-	Role      string   `json:"role"`
-	Scopes    []string `json:"scopes"`
+	RequestID string  `json:"requestId"`
+	DeviceID  string  `json:"deviceId"`
+	PublicKey string  `json:"publicKey"`
+	ClientID  string  `json:"clientId"`
+	RemoteIP  string  `json:"remoteIp"`
+	Role      string  `json:"role"`
+	IsRepair  bool    `json:"isRepair"`
+	TS        int64   `json:"ts"`
+	Tokens    []token `json:"tokens"`
+
+	Scopes []string `json:"scopes"`
 }
 
-func (w *row) is(s *State) bool { return w.DeviceID == s.DeviceID && w.PublicKey == s.PublicKey }
+// token is a token of a device. The gateway tells when it was made, and not what it is.
+type token struct {
+	device    string
+	Role      string `json:"role"`
+	CreatedAt int64  `json:"createdAtMs"`
+	RotatedAt int64  `json:"rotatedAtMs"`
+	RevokedAt int64  `json:"revokedAtMs"`
+}
 
-// list asks what the gateway knows. A request counts only with the device's own name and
-// key, and when it asks for no more than the device may have.
+func (t *token) made() time.Time { return time.UnixMilli(max(t.CreatedAt, t.RotatedAt)) }
+
+// list asks what the gateway knows.
 func (s *State) list(ctx context.Context, r task.Reader, p *Params) error {
-	c, err := gateway.Open(ctx, r, gateway.Options{Address: p.address(), Token: p.Token, Scopes: []string{"operator.pairing"}})
-	if err != nil {
-		return fmt.Errorf("cannot list the devices of the gateway at %s: %w", p.address(), err)
-	}
-	answer, err := c.Call("device.pair.list", map[string]any{})
-	_ = c.Close() // all was asked
-	if err != nil {
-		return fmt.Errorf("cannot list the devices of the gateway at %s: %w", p.address(), err)
-	}
 	var lists struct{ Pending, Paired []row }
-	if err := json.Unmarshal(answer, &lists); err != nil {
-		return fmt.Errorf("cannot read the devices of the gateway at %s: %w", p.address(), err)
+	peer := gateway.Peer{Port: p.Port, Token: p.Token}
+	if err := peer.Ask(ctx, r, "device.pair.list", struct{}{}, &lists, gateway.Pairing); err != nil {
+		return fmt.Errorf("cannot list the devices of the gateway at %s: %w", peer.Address(), err)
 	}
-	s.Known = slices.ContainsFunc(lists.Paired, func(w row) bool { return w.DeviceID == s.DeviceID })
+	since, err := p.since(ctx, r)
+	if err != nil {
+		return err
+	}
 	asked := s.RequestID
-	s.RequestID = ""
-	for _, w := range lists.Pending {
-		within := !slices.ContainsFunc(w.Scopes, func(scope string) bool { return !slices.Contains(p.Scopes, scope) })
-		switch {
-		case !w.is(s):
-			s.Unknown++
-		case w.RequestID == asked && w.Role == "operator" && within:
-			s.RequestID = asked
-		}
+	s.RequestID, s.Requests, s.Devices = "", []Request{}, []Device{}
+	for i := range lists.Pending {
+		s.request(p, asked, &lists.Pending[i])
+	}
+	for i := range lists.Paired {
+		s.device(&lists.Paired[i], since)
 	}
 	return nil
+}
+
+// request takes note of one that waits. It counts as the device's only with the device's
+// own name and key, and when it asks for no more than the device may have.
+func (s *State) request(p *Params, asked string, w *row) {
+	s.Requests = append(s.Requests, Request{ID: printable(w.RequestID), DeviceID: printable(w.DeviceID), PublicKey: printable(w.PublicKey), Client: printable(w.ClientID),
+		Address: printable(w.RemoteIP), Scopes: allPrintable(w.Scopes), Repair: w.IsRepair, Age: int64(time.Since(time.UnixMilli(w.TS)) / time.Second)})
+	within := !slices.ContainsFunc(w.Scopes, func(scope string) bool { return !slices.Contains(p.Scopes, scope) })
+	switch {
+	case w.DeviceID != s.DeviceID || w.PublicKey != s.PublicKey:
+		s.Unknown++
+	case asked != "" && w.RequestID == asked && w.Role == "operator" && within:
+		s.RequestID = asked
+	}
+}
+
+// device takes note of one that is paired, and of its tokens that are to go.
+func (s *State) device(w *row, since time.Time) {
+	d := Device{ID: printable(w.DeviceID), PublicKey: printable(w.PublicKey), Client: printable(w.ClientID), Address: printable(w.RemoteIP), Scopes: allPrintable(w.Scopes), TokenDays: -1}
+	mine := s.DeviceID == "" || s.DeviceID == w.DeviceID
+	s.Known = s.Known || s.DeviceID == w.DeviceID
+	for _, t := range w.Tokens {
+		if t.RevokedAt != 0 {
+			continue
+		}
+		d.Tokens++
+		d.TokenDays = max(d.TokenDays, int64(time.Since(t.made())/(24*time.Hour)))
+		if mine && (since.IsZero() || t.made().Before(since)) {
+			t.device = w.DeviceID
+			s.tokens = append(s.tokens, t)
+		}
+	}
+	s.Devices = append(s.Devices, d)
+}
+
+func printable(text string) string { return gateway.Printable(text) }
+
+func allPrintable(texts []string) []string {
+	out := []string{}
+	for _, text := range texts {
+		out = append(out, printable(text))
+	}
+	return out
+}
+
+// since is the age that tokens may have, or zero when all are to go.
+func (p *Params) since(ctx context.Context, r task.Reader) (time.Time, error) {
+	if p.Since == nil {
+		return time.Time{}, nil
+	}
+	info, err := r.Stat(ctx, string(*p.Since))
+	switch {
+	case err != nil:
+		return time.Time{}, err
+	case info.Kind != task.KindFile:
+		return time.Time{}, fmt.Errorf("cannot tell which tokens are older than %s: there is no such file", *p.Since)
+	case info.Modified.IsZero():
+		return time.Time{}, task.Unknownf("when %s is written", *p.Since)
+	}
+	return info.Modified, nil
 }
 
 // settled says why there is nothing to do, or nothing.
@@ -162,57 +266,66 @@ func (s *State) settled(p *Params) string {
 		return "the device is not known"
 	case p.State == "paired" && s.Outcome == string(gateway.OK):
 		return "the device is paired"
+	case (p.State == "rotated" || p.State == "revoked") && len(s.tokens) == 0:
+		return "no device has a token that is to go"
 	}
 	return ""
 }
 
 func skip(ctx context.Context, r task.Reader, p Params) (string, error) {
-	s, err := observe(ctx, r, p)
+	s, err := observe(ctx, r, &p)
 	if err != nil {
 		return "", err
 	}
 	return s.settled(&p), nil
 }
 
-// run brings it about and looks again: what the gateway then answers the device counts.
+// run brings it about and looks again: what the gateway then answers counts.
 func run(ctx context.Context, w task.Writer, p Params) (State, error) {
-	s, err := observe(ctx, w, p)
-	if err != nil || s.settled(&p) != "" {
+	s, err := observe(ctx, w, &p)
+	if err != nil || p.State == "listed" || s.settled(&p) != "" {
 		return s, err
 	}
-	if err := apply(ctx, w, p, s); err != nil {
+	if err := apply(ctx, w, &p, &s); err != nil {
 		return s, err
 	}
-	after, err := observe(ctx, w, p)
+	if p.State == "rotated" && p.Since == nil {
+		return s, nil // each is new, and could be rotated again
+	}
+	after, err := observe(ctx, w, &p)
 	if err != nil {
 		return s, err
 	}
 	if after.settled(&p) == "" {
-		return s, fmt.Errorf("the device %s is not %s although openclaw says so: the gateway answers %q", s.DeviceID, p.State, after.Outcome)
+		return s, fmt.Errorf("the device %s is not %s although the gateway says so: it answers %q", s.DeviceID, p.State, after.Outcome)
 	}
 	return s, nil
 }
 
-var requestRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$`)
-
-func apply(ctx context.Context, w task.Writer, p Params, s State) error {
-	if p.State == "absent" {
-		return call(ctx, w, &p, "remove", s.DeviceID)
+func apply(ctx context.Context, r task.Reader, p *Params, s *State) error {
+	switch p.State {
+	case "absent":
+		return call(ctx, r, p, "device.pair.remove", map[string]string{"deviceId": s.DeviceID})
+	case "paired":
+		if s.RequestID == "" {
+			return fmt.Errorf("cannot pair the device %s: no request that waits has its name, its key and no other scopes", s.DeviceID)
+		}
+		return call(ctx, r, p, "device.pair.approve", map[string]string{"requestId": s.RequestID})
 	}
-	if !requestRule.MatchString(s.RequestID) {
-		return fmt.Errorf("cannot pair the device %s: no request that waits has its name, its key and no other scopes", s.DeviceID)
+	method := map[string]string{"rotated": "device.token.rotate", "revoked": "device.token.revoke"}[p.State]
+	for _, t := range s.tokens {
+		if err := call(ctx, r, p, method, map[string]string{"deviceId": t.device, "role": t.Role}); err != nil {
+			return err
+		}
 	}
-	return call(ctx, w, &p, "approve", s.RequestID)
+	return nil
 }
 
-func call(ctx context.Context, w task.Writer, p *Params, what, id string) error {
-	// The gateway's own account: as root, the program would leave files that it cannot read.
-	out, err := w.Run(ctx, task.Command{Argv: []string{string(p.Program), "devices", what, id, "--json"}, User: p.User, Dir: "/"})
-	if err != nil {
-		return err
-	}
-	if out.Status != 0 {
-		return fmt.Errorf("cannot %s the device: openclaw exits %d: %s", what, out.Status, gateway.Printable(out.Stderr+" "+out.Stdout))
+// call asks for a change. Nobody may approve or rotate what may do more than he himself.
+func call(ctx context.Context, r task.Reader, p *Params, method string, params any) error {
+	peer := gateway.Peer{Port: p.Port, Token: p.Token}
+	if err := peer.Ask(ctx, r, method, params, nil, gateway.Pairing, gateway.Admin); err != nil {
+		return fmt.Errorf("cannot change devices of the gateway at %s: %w", peer.Address(), err)
 	}
 	return nil
 }
