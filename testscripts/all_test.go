@@ -64,22 +64,23 @@ var rooms = map[string]string{
 
 // doors are the rooms through which a module of others comes in, tests included.
 var doors = map[string]string{
-	"cel.dev/cel-go":                   "runner/expr",
-	"filippo.io/age":                   "runner/secrets",
-	"github.com/Masterminds/semver/v3": "runner/load",
-	"github.com/aymanbagabas/go-udiff": "tasks/task",
-	"github.com/cenkalti/backoff/v5":   "runner/sshconn",
-	"github.com/godbus/dbus/v5":        "runner/host/systemd",
-	"github.com/jedib0t/go-pretty/v6":  "cmd/render",
-	"github.com/rogpeppe/go-internal":  "testscripts",
-	"github.com/skeema/knownhosts":     "runner/sshconn",
-	"github.com/spf13/cobra":           "cmd/cli",
-	"go.yaml.in/yaml/v3":               "playbooks/source/yamlfile",
-	"modernc.org/sqlite":               "runner/history",
-	"golang.org/x/crypto":              "runner/sshconn testscripts testscripts/*", // the tests play the other side
-	"golang.org/x/sync":                "cmd/cli runner runner/sandbox",
-	"golang.org/x/sys":                 "runner/guard runner/host runner/sandbox testscripts/*",
-	"golang.org/x/term":                "cmd/render",
+	"cel.dev/cel-go":                           "runner/expr",
+	"filippo.io/age":                           "runner/secrets",
+	"github.com/Masterminds/semver/v3":         "runner/load",
+	"github.com/aymanbagabas/go-udiff":         "tasks/task",
+	"github.com/cenkalti/backoff/v5":           "runner/sshconn",
+	"github.com/godbus/dbus/v5":                "runner/host/systemd",
+	"github.com/jedib0t/go-pretty/v6":          "cmd/render",
+	"github.com/rogpeppe/go-internal":          "testscripts",
+	"github.com/skeema/knownhosts":             "runner/sshconn",
+	"github.com/santhosh-tekuri/jsonschema/v6": "tasks/openclaw_schema",
+	"github.com/spf13/cobra":                   "cmd/cli",
+	"go.yaml.in/yaml/v3":                       "playbooks/source/yamlfile",
+	"modernc.org/sqlite":                       "runner/history",
+	"golang.org/x/crypto":                      "runner/sshconn testscripts testscripts/*", // the tests play the other side
+	"golang.org/x/sync":                        "cmd/cli runner runner/sandbox",
+	"golang.org/x/sys":                         "runner/guard runner/host runner/sandbox testscripts/*",
+	"golang.org/x/term":                        "cmd/render",
 }
 
 // unwanted are packages that must not be part of what we build, and why.

@@ -17,7 +17,7 @@ var doc string
 type Params struct {
 	Path     task.Path  `yaml:"path" validate:"required" doc:"The file."`
 	Merge    *string    `yaml:"merge" doc:"JSON that is put over the file's: objects key by key, null removes, all else replaces."`
-	Template *task.Blob `yaml:"template" blob:"template" validate:"excludes=merge" doc:"A template beside the playbook that makes the JSON to merge."`
+	Template *task.Blob `yaml:"template" blob:"template" doc:"A template beside the playbook that makes JSON to merge; merge comes after it."`
 	Set      []Value    `yaml:"set" doc:"Values at paths."`
 	Remove   []string   `yaml:"remove" doc:"Paths of which nothing must be there."`
 	Create   bool       `yaml:"create" default:"true" doc:"Whether a missing file is made."`
@@ -132,23 +132,28 @@ func observe(ctx context.Context, r task.Reader, p Params) (State, error) {
 	return s, err
 }
 
-// over returns what is merged into the file, or nil.
-func (p *Params) over(ctx context.Context, r task.Reader) (*task.JSON, error) {
-	if p.Template == nil {
-		if p.Merge == nil {
-			return nil, nil
+// over returns what is merged into the file, one after the other.
+func (p *Params) over(ctx context.Context, r task.Reader) ([]*task.JSON, error) {
+	var out []*task.JSON
+	if p.Template != nil {
+		data, err := r.Blob(ctx, *p.Template)
+		if err != nil {
+			return nil, fmt.Errorf("cannot get what belongs into %s: %w", p.Path, err)
 		}
-		return patch(*p.Merge)
+		over, err := patch(string(data))
+		if err != nil {
+			return nil, fmt.Errorf("cannot merge the template into %s: %w", p.Path, err)
+		}
+		out = append(out, over)
 	}
-	data, err := r.Blob(ctx, *p.Template)
-	if err != nil {
-		return nil, fmt.Errorf("cannot get what belongs into %s: %w", p.Path, err)
+	if p.Merge != nil {
+		over, err := patch(*p.Merge)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, over)
 	}
-	over, err := patch(string(data))
-	if err != nil {
-		return nil, fmt.Errorf("cannot merge the template into %s: %w", p.Path, err)
-	}
-	return over, nil
+	return out, nil
 }
 
 func (s *State) read(ctx context.Context, r task.Reader, path string) (err error) {
@@ -162,7 +167,7 @@ func (s *State) read(ctx context.Context, r task.Reader, path string) (err error
 }
 
 // want returns the document as it should be.
-func want(p *Params, over *task.JSON, data []byte) (*task.JSON, error) {
+func want(p *Params, over []*task.JSON, data []byte) (*task.JSON, error) {
 	doc := task.ObjectJSON()
 	if len(strings.TrimSpace(string(data))) > 0 {
 		var err error
@@ -170,8 +175,8 @@ func want(p *Params, over *task.JSON, data []byte) (*task.JSON, error) {
 			return nil, err
 		}
 	}
-	if over != nil {
-		doc = doc.Merge(over)
+	for _, o := range over {
+		doc = doc.Merge(o)
 	}
 	for _, v := range p.Set {
 		path, _ := task.JSONPath(v.Path) // they were validated

@@ -100,6 +100,9 @@ func settable(v reflect.Value, f *Field) reflect.Value {
 	return target
 }
 
+// DidYouMean is a hint that names the one that is nearest to name, or "".
+func DidYouMean(name string, candidates []string) string { return source.DidYouMean(name, candidates) }
+
 func hintFor(name string, fields []Field) string {
 	names := make([]string, len(fields))
 	for i := range fields {

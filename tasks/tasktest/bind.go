@@ -121,13 +121,16 @@ func (f *filler) hole(n *source.Node, p string, want reflect.Type, field *task.F
 }
 
 func (f *filler) content(n *source.Node, field *task.Field) {
-	text := n.Text
-	if field.Blob != "text" {
-		text = "# " + path.Base(n.Text) + "\n"
+	text, hidden := n.Text, n.Text+Canary+"\n"
+	if name := path.Base(n.Text); field.Blob != "text" {
+		text, hidden = "# "+name+"\n", "# "+name+"\n"+Canary+"\n"
+		if strings.Contains(name, ".json") {
+			text, hidden = `{"name": "`+name+`"}`, `{"name": "`+Canary+`"}`
+		}
 	}
 	switch {
 	case f.secretContent:
-		b := f.h.AddBlob(text + Canary + "\n")
+		b := f.h.AddBlob(hidden)
 		f.fill(n, map[string]any{task.BlobKey: b.Digest, "size": b.Size, "secret": true})
 	case field.Blob == "text":
 		f.fill(n, map[string]any{task.TextKey: text})

@@ -1,0 +1,174 @@
+// Package openclawschema looks whether OpenClaw would take settings, before any host has them.
+package openclawschema
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"holdfast/tasks/task"
+)
+
+//go:embed doc.md
+var doc string
+
+// Params is what a playbook asks for.
+type Params struct {
+	Schema   *task.Blob `yaml:"schema" blob:"file" validate:"required" doc:"The JSON schema beside the playbook, gzipped or not."`
+	Template *task.Blob `yaml:"template" blob:"template" validate:"required" doc:"A template beside the playbook that makes the settings."`
+	Merge    *string    `yaml:"merge" doc:"JSON that is put over what the template makes, as the module json does."`
+}
+
+// Result counts what was looked at.
+type Result struct {
+	Sections int64 `yaml:"sections" json:"sections" doc:"How many sections the settings have."`
+}
+
+// Module looks at settings.
+var Module = task.NewAction(task.ActionDef[Params, Result]{
+	Name: "openclaw_schema", Doc: doc, ReadOnly: true, Controller: true,
+	Validate: validate,
+	Resource: func(Params) string { return "settings of OpenClaw" },
+	Run:      run,
+})
+
+func validate(p Params) error {
+	if p.Merge != nil {
+		if _, err := object([]byte(*p.Merge)); err != nil {
+			return task.FieldErrorf("merge", "%s", err)
+		}
+	}
+	return nil
+}
+
+func object(data []byte) (*task.JSON, error) {
+	v, err := task.ParseJSON(data)
+	if err == nil && !v.IsObject() {
+		err = errors.New("want an object, {…}")
+	}
+	return v, err
+}
+
+const (
+	maxSchema = 32 << 20
+	maxShown  = 10
+)
+
+func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
+	settings, err := p.settings(ctx, w)
+	if err != nil {
+		return Result{}, err
+	}
+	problems := owned(settings)
+	if len(problems) == 0 {
+		text, err := p.schema(ctx, w)
+		if err != nil {
+			return Result{}, err
+		}
+		if problems, err = judge(text, []byte(settings.Text(""))); err != nil {
+			return Result{}, err
+		}
+	}
+	if len(problems) > 0 {
+		return Result{}, refused(problems, p.Template.Secret)
+	}
+	return Result{Sections: int64(len(task.ObjectJSON().Differences(settings)))}, nil
+}
+
+// settings is what would be merged into a host's file.
+func (p *Params) settings(ctx context.Context, r task.Reader) (*task.JSON, error) {
+	data, err := r.Blob(ctx, *p.Template)
+	if err != nil {
+		return nil, fmt.Errorf("cannot get the settings of OpenClaw: %w", err)
+	}
+	settings, err := object(data)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read what the template makes: %w", err)
+	}
+	if p.Merge != nil {
+		over, _ := object([]byte(*p.Merge)) // it was validated
+		settings = settings.Merge(over)
+	}
+	return settings, nil
+}
+
+func (p *Params) schema(ctx context.Context, r task.Reader) ([]byte, error) {
+	data, err := r.Blob(ctx, *p.Schema)
+	if err != nil {
+		return nil, fmt.Errorf("cannot get the schema for the settings of OpenClaw: %w", err)
+	}
+	if !bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
+		return data, nil
+	}
+	z, err := gzip.NewReader(bytes.NewReader(data))
+	if err == nil {
+		data, err = io.ReadAll(io.LimitReader(z, maxSchema+1))
+	}
+	if err == nil && len(data) > maxSchema {
+		err = fmt.Errorf("it has more than %d MB", maxSchema>>20)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot unpack the schema: %w", err)
+	}
+	return data, nil
+}
+
+// problem is one setting that is refused.
+type problem struct {
+	path []string
+	what string
+	hint string
+	bare string // what is wrong, without any value
+}
+
+// owned are the settings that OpenClaw alone writes.
+func owned(settings *task.JSON) []problem {
+	var out []problem
+	for key, why := range map[string]string{
+		"meta":   "OpenClaw writes it, and an older version refuses a file that a newer one wrote: no way back",
+		"wizard": "OpenClaw's own questions write it, and a gateway starts without",
+	} {
+		if settings.Get([]string{key}) != nil {
+			out = append(out, problem{path: []string{key}, what: "is not for a playbook", bare: "is not for a playbook", hint: "leave it out; " + why})
+		}
+	}
+	return out
+}
+
+// refusal is an error with a hint.
+type refusal struct{ text, hint string }
+
+func (r *refusal) Error() string { return r.text }
+
+// Hint says how to mend it.
+func (r *refusal) Hint() string { return r.hint }
+
+func refused(problems []problem, hide bool) error {
+	lines := make([]string, 0, maxShown+1)
+	hint := "openclaw config schema prints what there is"
+	for i, p := range problems {
+		if i == maxShown {
+			lines = append(lines, fmt.Sprintf("and %d more", len(problems)-maxShown))
+			break
+		}
+		what := p.what
+		if hide {
+			what = p.bare
+		}
+		line := strings.Join(p.path, ".") + ": " + what
+		switch {
+		case p.hint == "" || hide:
+		case len(problems) == 1:
+			hint = p.hint
+		default:
+			line += " (" + p.hint + ")"
+		}
+		lines = append(lines, line)
+	}
+	return &refusal{"OpenClaw would refuse these settings: " + strings.Join(lines, "; "), hint}
+}
