@@ -10,7 +10,7 @@ HOSTS    := ./runner/sandbox ./runner/host/... ./testscripts ./testscripts/accep
 # A part of what "make faults" does: one of each kind, the rest on request.
 FAULTS   := TestTable|TestPortsBehindAFirewall|TestConditions|TestUndoOnAFullDisk|TestMemoryPressure|TestStruckAfterConfirm|TestKilledBeforeArm|TestNoInverse|TestTwoRuns|TestLockOut|TestCrash/(controller|power|link)
 
-.PHONY: help build helpers demo test check lint tools unit hosts faults judges bench fuzz clean
+.PHONY: help build helpers demo test check lint tools unit hosts openclaw faults judges bench fuzz clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,7 +26,7 @@ demo: build ## boot 3 throwaway hosts, run the baseline on them, take it back
 
 check: build lint unit ## everything that needs no hosts
 
-test: check hosts ## everything that can be tested here, real hosts included
+test: check hosts openclaw ## everything that can be tested here, real hosts included
 
 lint: tools ## vet, import rules, style
 	@$(LINT) run ./...
@@ -46,6 +46,9 @@ faults: build ## break everything on real hosts, and five minutes of random faul
 hosts: build ## tests on real throwaway hosts; they fail where there can be none
 	@$(GO) test -count=1 -p 1 -timeout 30m -tags hosts $(HOSTS)
 	@$(GO) test -count=1 -timeout 20m -tags hosts -run '$(FAULTS)' ./testscripts/faults
+
+openclaw: build ## real OpenClaw gateways of the npm registry on throwaway hosts; they fail where there can be none
+	@$(GO) test -count=1 -timeout 40m -tags hosts ./testscripts/openclaw
 
 # What runs for every change judges Debian 12 alone; the hosts of the other releases are
 # built and judged here.

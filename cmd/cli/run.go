@@ -211,11 +211,17 @@ func (o *playOptions) engine(ctx context.Context, opts runner.Options) (event.Ru
 	if err != nil {
 		return event.RunFinished{}, err
 	}
+	near := bins
+	if opts.Playbook != nil && opts.Playbook.Controller() {
+		if near, err = helperbin.Self(); err != nil {
+			return event.RunFinished{}, err
+		}
+	}
 	opts.ID = runner.NewID(o.env.Now())
 	opts.Connect, opts.Session = o.fleet.connect, o.fleet.session(bins, !o.noRoot)
 	opts.ConnectPath = o.fleet.connectPath
 	opts.Near = func(context.Context) (remote.Conn, remote.Options, error) {
-		return local.New("controller", 0), remote.Options{Binaries: bins}, nil
+		return local.New("controller", 0), remote.Options{Binaries: near}, nil
 	}
 	opts.Reattach, opts.Detach = o.reattach, o.detach
 	opts.Forks, opts.Diff, opts.Stop = o.forks, o.output.diff, o.env.stop

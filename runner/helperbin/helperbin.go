@@ -57,6 +57,12 @@ func All(tls bool) (remote.Binaries, error) {
 	if len(out) > 0 {
 		return out, nil
 	}
+	return Self()
+}
+
+// Self is the running program as the helper: it has the modules that work on the
+// controller alone.
+func Self() (remote.Binaries, error) {
 	self, err := own()
 	if err != nil {
 		return nil, err

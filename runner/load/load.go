@@ -55,18 +55,27 @@ func (n *Node) Verifies() bool {
 }
 
 // TLS reports whether a module of it may speak TLS from a host.
-func (pb *Playbook) TLS() bool {
+func (pb *Playbook) TLS() bool { return pb.any(func(m *task.Module) bool { return m.TLS }) }
+
+// Controller reports whether a module of it works on the controller alone.
+func (pb *Playbook) Controller() bool {
+	return pb.any(func(m *task.Module) bool { return m.Controller })
+}
+
+// any reports whether something is true of a module of it, or of a playbook that it uses.
+func (pb *Playbook) any(is func(*task.Module) bool) bool {
+	within := func(n *Node) bool { return n.any(is) }
 	for _, h := range pb.Handlers {
-		if slices.ContainsFunc(h.Tasks, (*Node).tls) {
+		if slices.ContainsFunc(h.Tasks, within) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(pb.Tasks, (*Node).tls) || slices.ContainsFunc(pb.Verify, (*Node).tls)
+	return slices.ContainsFunc(pb.Tasks, within) || slices.ContainsFunc(pb.Verify, within)
 }
 
-func (n *Node) tls() bool {
-	return n.Module != nil && n.Module.TLS || n.Use != nil && n.Use.TLS() ||
-		slices.ContainsFunc(slices.Concat(n.Tasks, n.Rescue, n.Always), (*Node).tls)
+func (n *Node) any(is func(*task.Module) bool) bool {
+	return n.Module != nil && is(n.Module) || n.Use != nil && n.Use.any(is) ||
+		slices.ContainsFunc(slices.Concat(n.Tasks, n.Rescue, n.Always), func(n *Node) bool { return n.any(is) })
 }
 
 // Handler is a handler with the name that it has on hosts: that of a used playbook

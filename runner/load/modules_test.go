@@ -35,10 +35,14 @@ func TestTLS(t *testing.T) {
 
 // A module that is not in the helper cannot be asked of a host.
 func TestControllerAlone(t *testing.T) {
-	if _, faults := (setup{text: "tasks: [{near: {what: a}, on: controller}]"}).compile(); len(faults) > 0 {
-		t.Error(faults)
+	pb, faults := setup{text: "tasks: [{near: {what: a}, on: controller}]"}.compile()
+	if len(faults) > 0 || !pb.Controller() {
+		t.Error("not on the controller", faults)
 	}
-	_, faults := setup{text: "tasks: [{near: {what: a}}]"}.compile()
+	if pb, _ := (setup{text: "tasks: [{do: {what: a}, on: controller}]"}).compile(); pb.Controller() {
+		t.Error("a module of hosts takes the program itself")
+	}
+	_, faults = setup{text: "tasks: [{near: {what: a}}]"}.compile()
 	if len(faults) != 1 || !strings.Contains(faults[0].Message, "near works on the controller alone") {
 		t.Errorf("got %v", faults)
 	}

@@ -41,6 +41,14 @@ type Result struct {
 	DeviceID  string   `yaml:"device_id" json:"device_id" doc:"The name of the device, made from its public key."`
 	PublicKey string   `yaml:"public_key" json:"public_key" doc:"The public key of the device."`
 	RequestID string   `yaml:"request_id" json:"request_id" doc:"The pairing that now waits for somebody, with not paired."`
+	Agents    []Agent  `yaml:"agents" json:"agents" doc:"The agents that it has, with ok."`
+}
+
+// Agent is one of the gateway's agents.
+type Agent struct {
+	Name      string   `yaml:"name" json:"name" doc:"Its name."`
+	Model     string   `yaml:"model" json:"model" doc:"The model that it asks first, as provider/model."`
+	Fallbacks []string `yaml:"fallbacks" json:"fallbacks" doc:"The models that it asks when that does not answer, in this order."`
 }
 
 // Module looks at gateways.
@@ -164,8 +172,12 @@ func (out *Result) call(ctx context.Context, r task.Reader, o gateway.Options) e
 	c, err := gateway.Open(ctx, r, o)
 	if err == nil {
 		out.Version = c.Version
-		_, err = c.Call("agents.list", map[string]any{})
+		var answer json.RawMessage
+		answer, err = c.Call("agents.list", map[string]any{})
 		_ = c.Close() // all was asked
+		if err == nil {
+			err = out.list(answer)
+		}
 	}
 	var refusal *gateway.Refusal
 	switch {
@@ -175,6 +187,30 @@ func (out *Result) call(ctx context.Context, r task.Reader, o gateway.Options) e
 		out.Outcome, out.Detail, out.RequestID = string(refusal.Outcome), refusal.Error(), refusal.RequestID
 	default:
 		return err
+	}
+	return nil
+}
+
+// list takes the agents out of what the gateway answers.
+func (out *Result) list(answer []byte) error {
+	var lists struct {
+		Agents []struct {
+			ID    string
+			Model struct {
+				Primary   string
+				Fallbacks []string
+			}
+		}
+	}
+	if err := json.Unmarshal(answer, &lists); err != nil {
+		return fmt.Errorf("cannot read the list of agents: %w", err)
+	}
+	for _, a := range lists.Agents {
+		agent := Agent{Name: gateway.Printable(a.ID), Model: gateway.Printable(a.Model.Primary)}
+		for _, model := range a.Model.Fallbacks {
+			agent.Fallbacks = append(agent.Fallbacks, gateway.Printable(model))
+		}
+		out.Agents = append(out.Agents, agent)
 	}
 	return nil
 }

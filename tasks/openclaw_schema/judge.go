@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/url"
 	"regexp"
 	"slices"
@@ -16,34 +17,44 @@ import (
 	"holdfast/tasks/task"
 )
 
-// judge says what of the settings the schema refuses, by place.
-func judge(schema, settings []byte) ([]problem, error) {
-	rules, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
+// schema is one that was read.
+type schema struct {
+	text     any
+	compiled *jsonschema.Schema
+}
+
+func newSchema(data []byte) (*schema, error) {
+	text, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the schema: %w", err)
 	}
-	homeRefs(rules, "#", "#")
+	homeRefs(text, "#", "#")
 	const here = "schema:openclaw"
 	c := jsonschema.NewCompiler()
 	c.UseLoader(nowhere{})
 	c.UseRegexpEngine(lenient())
-	if err := c.AddResource(here, rules); err != nil {
-		return nil, fmt.Errorf("cannot read the schema: %w", err)
+	out := &schema{text: text}
+	if err = c.AddResource(here, text); err == nil {
+		out.compiled, err = c.Compile(here)
 	}
-	compiled, err := c.Compile(here)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the schema: %w", err)
 	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(settings))
+	return out, nil
+}
+
+// judge says what of the settings the schema refuses, by place.
+func (s *schema) judge(settings *task.JSON) ([]problem, error) {
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(settings.Text("")))
 	if err != nil {
 		return nil, err
 	}
 	var refused *jsonschema.ValidationError
-	err = compiled.Validate(doc)
+	err = s.compiled.Validate(doc)
 	if !errors.As(err, &refused) {
 		return nil, err
 	}
-	j := judgement{rules: rules}
+	j := judgement{rules: s.text}
 	j.walk(refused)
 	slices.SortStableFunc(j.found, func(a, b problem) int { return slices.Compare(a.path, b.path) })
 	return j.found, nil
@@ -161,9 +172,20 @@ func (j *judgement) leaf(e *jsonschema.ValidationError) {
 		if got, ok := k.Got.(string); ok {
 			j.found[len(j.found)-1].hint = task.DidYouMean(got, want)
 		}
+	case *kind.Minimum:
+		j.add(e, bound("at least", k.Want, k.Got))
+	case *kind.Maximum:
+		j.add(e, bound("at most", k.Want, k.Got))
+	case *kind.ExclusiveMinimum:
+		j.add(e, bound("more than", k.Want, k.Got))
 	default:
 		j.add(e, plain(e))
 	}
+}
+
+// bound says a number as it is written in JSON.
+func bound(which string, want, got *big.Rat) string {
+	return fmt.Sprintf("want %s %s, got %s", which, want.RatString(), got.RatString())
 }
 
 func (j *judgement) add(e *jsonschema.ValidationError, what string) {

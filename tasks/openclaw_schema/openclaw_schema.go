@@ -19,7 +19,7 @@ var doc string
 
 // Params is what a playbook asks for.
 type Params struct {
-	Schema   *task.Blob `yaml:"schema" blob:"file" validate:"required" doc:"The JSON schema beside the playbook, gzipped or not."`
+	Schema   *task.Blob `yaml:"schema" blob:"file" doc:"The JSON schema beside the playbook, gzipped or not; without one only what no playbook may set is refused."`
 	Template *task.Blob `yaml:"template" blob:"template" validate:"required" doc:"A template beside the playbook that makes the settings."`
 	Merge    *string    `yaml:"merge" doc:"JSON that is put over what the template makes, as the module json does."`
 }
@@ -64,20 +64,28 @@ func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	problems := owned(settings)
-	if len(problems) == 0 {
-		text, err := p.schema(ctx, w)
-		if err != nil {
+	var rules *schema
+	if p.Schema != nil {
+		if rules, err = p.schema(ctx, w); err != nil {
 			return Result{}, err
 		}
-		if problems, err = judge(text, []byte(settings.Text(""))); err != nil {
-			return Result{}, err
-		}
+	}
+	problems, err := judge(rules, settings)
+	if err != nil {
+		return Result{}, err
 	}
 	if len(problems) > 0 {
 		return Result{}, refused(problems, p.Template.Secret)
 	}
 	return Result{Sections: int64(len(task.ObjectJSON().Differences(settings)))}, nil
+}
+
+// judge says what is wrong with the settings, first of all what no playbook may set.
+func judge(rules *schema, settings *task.JSON) ([]problem, error) {
+	if out := owned(settings); len(out) > 0 || rules == nil {
+		return out, nil
+	}
+	return rules.judge(settings)
 }
 
 // settings is what would be merged into a host's file.
@@ -97,25 +105,30 @@ func (p *Params) settings(ctx context.Context, r task.Reader) (*task.JSON, error
 	return settings, nil
 }
 
-func (p *Params) schema(ctx context.Context, r task.Reader) ([]byte, error) {
+func (p *Params) schema(ctx context.Context, r task.Reader) (*schema, error) {
 	data, err := r.Blob(ctx, *p.Schema)
 	if err != nil {
 		return nil, fmt.Errorf("cannot get the schema for the settings of OpenClaw: %w", err)
 	}
+	if data, err = unpacked(data); err != nil {
+		return nil, fmt.Errorf("cannot unpack the schema: %w", err)
+	}
+	return newSchema(data)
+}
+
+func unpacked(data []byte) ([]byte, error) {
 	if !bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
 		return data, nil
 	}
 	z, err := gzip.NewReader(bytes.NewReader(data))
-	if err == nil {
-		data, err = io.ReadAll(io.LimitReader(z, maxSchema+1))
+	if err != nil {
+		return nil, err
 	}
+	data, err = io.ReadAll(io.LimitReader(z, maxSchema+1))
 	if err == nil && len(data) > maxSchema {
 		err = fmt.Errorf("it has more than %d MB", maxSchema>>20)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot unpack the schema: %w", err)
-	}
-	return data, nil
+	return data, err
 }
 
 // problem is one setting that is refused.

@@ -13,6 +13,11 @@ tasks:
   - openclaw_health: {token: '${secret("gateway_token")}'}
     register: right
   - assert: {that: ['${right.live && right.started && right.ready && right.version == "2026.9.6"}']}
+  - assert:
+      that:
+        - ${size(right.agents) == 2}
+        - ${right.agents.exists(a, a.name == "main" && a.model == "anthropic/claude-sonnet-4-6" && a.fallbacks == ["anthropic/claude-opus-4-6"])}
+        - ${right.agents.exists(a, a.name == "ops" && a.model == "anthropic/claude-opus-4-6")}
   - openclaw_health: {token: '${secret("other_token")}', expect: [wrong token]}
   - openclaw_health: {expect: [not paired]}
   - openclaw_health: {token: '${secret("gateway_token")}', forwarded: 203.0.113.7, expect: [missing scope]}
@@ -46,8 +51,16 @@ tasks:
       device: ${secret("device_key")}
       scopes: [operator.read, operator.write]
       forwarded: 203.0.113.7
+      origin: https://gw.example.com
       expect: ${params.expect}
     retry: {times: 40, delay: 3s}
+`
+
+const reboot = `playbook: reboot
+version: 1.0.0
+tasks:
+  - reboot: {delay: 1}
+    timeout: 10m
 `
 
 // before is what an account, a package or a folder would show in.
@@ -57,15 +70,20 @@ const before = "cut -d: -f1 /etc/passwd | sort; ls -A /opt /home /tmp /usr/local
 // to what another bare host has.
 func TestGateway(t *testing.T) {
 	s := open(t)
+	s.watch(t, "gateway_token", "device_key", "anthropic_key")
 	s.hosts(t, "gw2")
 	was, _ := s.console(t, "gw2", before)
-	s = gateways(t, "gw1")
+	s.refusals(t)
+	s.run(t, 0, "", "plan", "openclaw", "--params", "params.yml", "-l", "gw2", "--diff", "-v", "--output", "json")
+	if is, _ := s.console(t, "gw2", before); is != was {
+		t.Errorf("refused and planned, the host has\n%s\nwant\n%s", is, was)
+	}
+
+	s.gateways(t, "gw1")
 	installed := s.lastRun(t, "openclaw", "gw1")
 	s.run(t, 0, "", "plan", "openclaw", "--params", "params.yml", "-l", "gw1", "--diff", "-v")
-	if out := s.run(t, 0, "", "apply", "openclaw", "--params", "params.yml", "-l", "gw1"); !strings.Contains(out, " 0 tasks changed") {
-		t.Errorf("the second apply changes something:\n%s", out)
-	}
-	for name, text := range map[string]string{"outcomes.yml": outcomes, "device.yml": device, "connects.yml": connects} {
+	s.settles(t)
+	for name, text := range map[string]string{"outcomes.yml": outcomes, "device.yml": device, "connects.yml": connects, "reboot.yml": reboot} {
 		s.write(t, name, text)
 	}
 	s.run(t, 0, "", "apply", "./outcomes.yml", "-l", "gw1", "-v")
@@ -77,8 +95,17 @@ func TestGateway(t *testing.T) {
 	}
 	s.run(t, 0, "", "apply", "./connects.yml", "-l", "gw1")
 	s.run(t, 0, "", "apply", "./outcomes.yml", "-l", "gw1")
-	s.restart(t, "gw1")
-	s.run(t, 0, "", "apply", "./connects.yml", "-l", "gw1")
+	s.run(t, 0, "", "apply", "./reboot.yml", "-l", "gw1")
+	s.run(t, 0, "", "apply", "./connects.yml", "-l", "gw1", "--output", "json")
+	if out, _ := s.console(t, "gw1", "loginctl show-user openclaw -p Linger -p State"); !strings.Contains(out, "Linger=yes") {
+		t.Errorf("after a boot the account's units run by chance: %s", out)
+	}
+	const others = "cd /home/openclaw/.openclaw && test -s logs/gateway.log && find . -perm /077 ! -type l"
+	if out, status := s.console(t, "gw1", others); status != 0 || out != "" {
+		t.Errorf("others can read of the gateway's folder, or it has no log: status %d, %s", status, out)
+	}
+	s.run(t, 0, "", "runs", "show", installed, "--diff", "-v")
+	s.run(t, 0, "", "runs", "show", installed, "--output", "json")
 	s.noSecrets(t, "gw1", "gateway_token", "device_key", "anthropic_key")
 
 	s.run(t, 0, "", "apply", "./device.yml", "-l", "gw1", "-p", "state=absent")
@@ -86,5 +113,36 @@ func TestGateway(t *testing.T) {
 	s.run(t, 0, "", "undo", installed, "-l", "gw1")
 	if is, _ := s.console(t, "gw1", before); is != was {
 		t.Errorf("taken back, the host has\n%s\nwant\n%s", is, was)
+	}
+}
+
+// refusals asks for settings that OpenClaw would refuse: the controller knows before a
+// host has anything of it.
+func (s *site) refusals(t *testing.T) {
+	t.Helper()
+	const wrong = `{"gateway": {"trustedProxys": [], "tailscale": {"resetOnExit": true}}, "commands": {"ownerDisplay": "raw"}, "agents": {"entries": {"main": {"model": 5}}}}`
+	out := s.run(t, 5, "", "plan", "openclaw", "--params", "params.yml", "-l", "gw2", "-p", "settings='"+wrong+"'")
+	for _, want := range []string{`gateway.trustedProxys: unknown key (did you mean "trustedProxies"?)`, "gateway.tailscale.resetOnExit: unknown key",
+		"commands.ownerDisplay: unknown key", "agents.entries.main.model: "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("got\n%s\nwant %q", out, want)
+		}
+	}
+	out = s.run(t, 5, "", "apply", "openclaw", "--params", "params.yml", "-l", "gw2", "-p", `settings='{"wizard": {}}'`)
+	if !strings.Contains(out, "wizard: is not for a playbook") {
+		t.Error(out)
+	}
+}
+
+// settles applies the playbook again: nothing changes, and what the file of settings has
+// that the playbook does not ask for stays.
+func (s *site) settles(t *testing.T) {
+	t.Helper()
+	out := s.run(t, 0, "", "apply", "openclaw", "--params", "params.yml", "-l", "gw1", "-p", "settings='{}'")
+	if !strings.Contains(out, " 0 tasks changed") {
+		t.Errorf("the second apply changes something:\n%s", out)
+	}
+	if out, _ := s.console(t, "gw1", "tr -d ' ' </home/openclaw/.openclaw/openclaw.json"); !strings.Contains(out, `"level":"info"`) || strings.Contains(out, `"meta"`) {
+		t.Errorf("the settings lost or got something: %s", out)
 	}
 }

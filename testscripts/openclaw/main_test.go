@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -95,6 +96,7 @@ type site struct {
 const params = `provider_keys: {anthropic: anthropic_key}
 agents: {main: "", ops: anthropic/claude-opus-4-6}
 origins: [https://gw.example.com]
+settings: '{"logging": {"level": "info"}}'
 `
 
 // open returns the project. Its store has a token and another, the keys of two devices
@@ -130,6 +132,12 @@ func (s *site) hosts(t *testing.T, names ...string) {
 func gateways(t *testing.T, names ...string) *site {
 	t.Helper()
 	s := open(t)
+	s.gateways(t, names...)
+	return s
+}
+
+func (s *site) gateways(t *testing.T, names ...string) {
+	t.Helper()
 	s.hosts(t, names...)
 	missing := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		_, err := os.Stat(filepath.Join(siteDir, "hosts", name, "layers", ready+".json"))
@@ -156,7 +164,6 @@ tasks:
     timeout: 10m
 `)
 	s.run(t, 0, "", "apply", "./ready.yml", "-l", strings.Join(names, ","))
-	return s
 }
 
 // run calls the program in the project's folder. It must end with the status; what it
@@ -259,10 +266,7 @@ func (s *site) write(t *testing.T, name, text string) {
 func (s *site) noSecrets(t *testing.T, host string, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		secret := strings.TrimSpace(s.run(t, 0, "", "secret", "get", name))
-		if len(secret) < 16 {
-			t.Fatalf("%s is not what the test takes it for", name)
-		}
+		secret := s.secret(t, name)
 		if strings.Contains(s.shown.String(), secret) {
 			t.Errorf("%s is shown", name)
 		}
@@ -271,17 +275,67 @@ func (s *site) noSecrets(t *testing.T, host string, names ...string) {
 		}
 		// The secret goes in on standard input, so that this look leaves none of its own.
 		script := `mkdir -p /run/look; cat >/run/look/secret
-for p in /proc/[0-9]*/cmdline; do tr '\0' ' ' <$p; echo; done >/run/look/argv 2>/dev/null
-journalctl --no-pager -o cat >/run/look/journal
-grep -lF -f /run/look/secret /run/look/argv /run/look/journal
-grep -rlF --exclude-dir=secrets -f /run/look/secret /home/openclaw /var/lib/holdfast /var/log /tmp /etc /root
+for p in /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do tr '\0' ' ' <$p; echo; done >/run/look/argv 2>/dev/null
+journalctl --no-pager -o export >/run/look/journal
+grep -alF -f /run/look/secret /run/look/secret /run/look/argv /run/look/journal
+grep -arlF -D skip --exclude-dir=secrets --exclude-dir=look -f /run/look/secret /home /var/lib/holdfast /var/lib/systemd /var/log /tmp /etc /root /run
 rm -rf /run/look`
 		var out bytes.Buffer
 		if _, err := project.Exec(t.Context(), host, strings.NewReader(secret+"\n"), &out, &out, "sh", "-c", script); err != nil {
 			t.Fatal(err)
 		}
-		if out.Len() > 0 {
-			t.Errorf("%s is in %s", name, out.String())
+		if places := strings.Fields(out.String()); !slices.Equal(places, []string{"/run/look/secret"}) {
+			t.Errorf("%s is in %q, want only in the file that it was looked for with", name, places)
 		}
 	}
+}
+
+// secret is what a secret of the store holds.
+func (s *site) secret(t *testing.T, name string) string {
+	t.Helper()
+	secret := strings.TrimSpace(s.run(t, 0, "", "secret", "get", name))
+	if len(secret) < 16 {
+		t.Fatalf("%s is not what the test takes it for", name)
+	}
+	return secret
+}
+
+// watch looks at the command lines of all processes, here and on all hosts, until the
+// test ends: none may hold one of the secrets.
+func (s *site) watch(t *testing.T, names ...string) {
+	t.Helper()
+	secrets := map[string]string{}
+	for _, name := range names {
+		secrets[name] = s.secret(t, name)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	decoy := exec.CommandContext(ctx, "sleep", "1h")
+	decoy.Args[0] = "a decoy of " + t.Name()
+	secrets[""] = decoy.Args[0]
+	if err := decoy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	var done sync.WaitGroup
+	done.Go(func() {
+		for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+			lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+			for _, file := range lines {
+				line, _ := os.ReadFile(file) // the process may be gone
+				for name, secret := range secrets {
+					seen[name] = seen[name] || bytes.Contains(line, []byte(secret))
+				}
+			}
+		}
+	})
+	t.Cleanup(func() {
+		stop()
+		done.Wait()
+		_ = decoy.Wait() // it was killed
+		for name := range secrets {
+			if (name == "") != seen[name] {
+				t.Errorf("on a command line: %q is %t", name, seen[name])
+			}
+		}
+	})
 }
