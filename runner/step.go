@@ -198,7 +198,7 @@ func (h *hostRun) resolve(ctx context.Context, v visit) (*wire.Step, *stepMeta, 
 	}
 	e := n.Entry
 	h.step++
-	st := &wire.Step{N: h.step, Path: n.Path, Name: e.Name, Module: n.Module.Name, Args: res.Args, Notify: sc.Handlers(n.Notify),
+	st := &wire.Step{N: h.step, Path: n.Path, Name: e.Name, Module: n.Module.Name, Args: res.Args, Notify: sc.Handlers(n.Notify), Satisfies: sc.Handlers(n.Satisfies),
 		RunAs: user, Timeout: e.Timeout, Hidden: res.Hidden, Diff: h.run.opts.Diff, Check: v.verify,
 		Register: e.Register.Text != "" || n.ChangedIf != nil || n.FailIf != nil || n.Until != nil}
 	if st.Timeout == 0 {

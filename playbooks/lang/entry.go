@@ -10,7 +10,7 @@ import (
 )
 
 // commonKeys are the keys that every task may have, whatever its module.
-var commonKeys = []string{"name", "when", "each", "as", "register", "notify", "retry", "timeout", "run_as",
+var commonKeys = []string{"name", "when", "each", "as", "register", "notify", "satisfies", "retry", "timeout", "run_as",
 	"on", "once", "changed_if", "fail_if", "ignore_failure", "tags"}
 
 // blockKeys make an entry a block.
@@ -84,6 +84,7 @@ func (p *parser) common(e *Entry, path string) map[string]func(*source.Node) {
 		"as":             p.identifier(path+".as", func(name Name) { e.As, e.AsPos = name.Text, name.Pos }),
 		"register":       p.identifier(path+".register", func(name Name) { e.Register = name }),
 		"notify":         func(n *source.Node) { e.Notify = p.texts(n, path+".notify") },
+		"satisfies":      func(n *source.Node) { e.Satisfies = p.texts(n, path+".satisfies") },
 		"retry":          func(n *source.Node) { e.Retry = p.retry(n, path+".retry") },
 		"timeout":        p.duration(path+".timeout", time.Second, maxDuration, &e.Timeout),
 		"run_as":         keep(&e.RunAs),

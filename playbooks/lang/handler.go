@@ -55,4 +55,7 @@ func (p *parser) handlerTask(e *Entry) {
 	if len(e.Notify) > 0 {
 		p.faults.Addf(e.Notify[0].Pos, e.Path+".notify", "a handler cannot notify another one").Hint = "notify both in the task"
 	}
+	if len(e.Satisfies) > 0 {
+		p.faults.Addf(e.Satisfies[0].Pos, e.Path+".satisfies", "a handler cannot satisfy another one").Hint = hint
+	}
 }

@@ -106,6 +106,7 @@ type Entry struct {
 	AsPos         source.Pos   // zero when the name is not given
 	Register      Name
 	Notify        []Name
+	Satisfies     []Name // handlers that need not run when it changed something
 	Retry         *Retry
 	Timeout       time.Duration // 0: the default
 	RunAs         *source.Node

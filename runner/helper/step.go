@@ -180,6 +180,9 @@ func (s *server) state(ctx context.Context, st *wire.Step, b *task.Bound, r *wir
 	if err := s.leave(ctx, st, jt, r, state, err); err != nil {
 		return err
 	}
+	if err := s.drop(st.Satisfies); err != nil {
+		return err
+	}
 	return s.register(st, r, after)
 }
 
@@ -285,11 +288,21 @@ func (s *server) predict(ctx context.Context, st *wire.Step, b *task.Bound, r *w
 	return s.foresee(st, r)
 }
 
+// drop takes handlers off the queue that need not run.
+func (s *server) drop(names []string) error {
+	for _, name := range names {
+		if err := s.dequeue(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // foresee queues, in a plan, the handlers that the step would notify.
 func (s *server) foresee(st *wire.Step, r *wire.Result) error {
 	queued, err := s.queueAll(st.Notify)
 	r.Queued = append(r.Queued, queued...)
-	return err
+	return errors.Join(err, s.drop(st.Satisfies))
 }
 
 // action runs what is not a state.
@@ -336,14 +349,12 @@ func (s *server) action(ctx context.Context, st *wire.Step, m *task.Module, b *t
 	if err := s.leave(ctx, st, jt, r, result, err); err != nil {
 		return err
 	}
+	drop := st.Satisfies
 	if !changed {
-		r.Status = "ran"
-		for _, name := range r.Queued {
-			if err := s.dequeue(name); err != nil {
-				return err
-			}
-		}
-		r.Queued = nil
+		r.Status, drop, r.Queued = "ran", r.Queued, nil
+	}
+	if err := s.drop(drop); err != nil {
+		return err
 	}
 	return s.register(st, r, result)
 }

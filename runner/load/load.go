@@ -98,6 +98,7 @@ type Node struct {
 	Module        *task.Module
 	Args          *Tree
 	Notify        []string // full names
+	Satisfies     []string
 	Use           *Playbook
 	With          map[string]*Tree
 	Guard         *Guard
@@ -381,24 +382,37 @@ func (c *compiler) module(sc *scope, n *Node) {
 	if e.RunAs != nil {
 		n.RunAs = c.text(sc, e.RunAs, n.Path+".run_as")
 	}
-	for _, name := range e.Notify {
-		c.notify(sc, n, name)
+	n.Notify = c.handlers(sc, e.Notify, n.Path+".notify")
+	n.Satisfies = c.handlers(sc, e.Satisfies, n.Path+".satisfies")
+	if len(n.Satisfies) > 0 && e.OnController {
+		c.faults.Addf(e.Satisfies[0].Pos, n.Path+".satisfies", "a task on the controller satisfies no handler of the host")
 	}
 }
 
-func (c *compiler) notify(sc *scope, n *Node, name lang.Name) {
+// handlers returns the full names of handlers.
+func (c *compiler) handlers(sc *scope, names []lang.Name, path string) []string {
+	var out []string
+	for _, name := range names {
+		if full, ok := c.handler(sc, name, path); ok {
+			out = append(out, full)
+		}
+	}
+	return out
+}
+
+func (c *compiler) handler(sc *scope, name lang.Name, path string) (full string, ok bool) {
 	var known []string
 	for _, h := range sc.pb.Lang.Handlers {
 		if h.Name == name.Text {
-			n.Notify = append(n.Notify, sc.prefix+h.Name)
-			return
+			return sc.prefix + h.Name, true
 		}
 		known = append(known, h.Name)
 	}
-	f := c.faults.Addf(name.Pos, n.Path+".notify", "no handler is called %q", name.Text)
+	f := c.faults.Addf(name.Pos, path, "no handler is called %q", name.Text)
 	if f.Hint = source.DidYouMean(name.Text, known); f.Hint == "" && len(known) > 0 {
 		f.Hint = "the handlers are " + strings.Join(known, ", ")
 	}
+	return "", false
 }
 
 // register brings the result of a task into scope for what follows.
@@ -429,6 +443,9 @@ func (c *compiler) verifyReads(nodes []*Node) {
 		}
 		if len(n.Notify) > 0 {
 			c.faults.Addf(n.Entry.Notify[0].Pos, n.Path+".notify", "verify changes nothing, so there is nothing to notify")
+		}
+		if len(n.Satisfies) > 0 {
+			c.faults.Addf(n.Entry.Satisfies[0].Pos, n.Path+".satisfies", "verify changes nothing, so it satisfies no handler")
 		}
 		c.verifyReads(n.Tasks)
 		c.verifyReads(n.Rescue)

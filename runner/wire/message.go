@@ -153,22 +153,24 @@ type Program struct {
 
 // Step is one resolved task. Arguments are a tree whose scalars are text.
 type Step struct {
-	N        int             `json:"n"`
-	Path     string          `json:"path"`
-	Name     string          `json:"name"`
-	Module   string          `json:"module"`
-	Args     json.RawMessage `json:"args"`
-	Notify   []string        `json:"notify,omitempty"`
-	RunAs    string          `json:"run_as,omitempty"`
-	Timeout  time.Duration   `json:"timeout"`
-	Register bool            `json:"register,omitempty"` // the result comes back
-	Hidden   bool            `json:"hidden,omitempty"`   // arguments revealed a secret: no diff, no output
-	Risky    bool            `json:"risky,omitempty"`    // it could cut the connection
-	Check    bool            `json:"check,omitempty"`    // a difference is a failure and nothing is changed
-	Retries  int             `json:"retries,omitempty"`
-	Delay    time.Duration   `json:"delay,omitempty"`  // between retries
-	Ignore   bool            `json:"ignore,omitempty"` // a failure does not stop the program
-	Diff     bool            `json:"diff,omitempty"`   // content changes carry a unified diff
+	N      int             `json:"n"`
+	Path   string          `json:"path"`
+	Name   string          `json:"name"`
+	Module string          `json:"module"`
+	Args   json.RawMessage `json:"args"`
+	Notify []string        `json:"notify,omitempty"`
+	// Satisfies are the handlers that need not run when it changed something.
+	Satisfies []string      `json:"satisfies,omitempty"`
+	RunAs     string        `json:"run_as,omitempty"`
+	Timeout   time.Duration `json:"timeout"`
+	Register  bool          `json:"register,omitempty"` // the result comes back
+	Hidden    bool          `json:"hidden,omitempty"`   // arguments revealed a secret: no diff, no output
+	Risky     bool          `json:"risky,omitempty"`    // it could cut the connection
+	Check     bool          `json:"check,omitempty"`    // a difference is a failure and nothing is changed
+	Retries   int           `json:"retries,omitempty"`
+	Delay     time.Duration `json:"delay,omitempty"`  // between retries
+	Ignore    bool          `json:"ignore,omitempty"` // a failure does not stop the program
+	Diff      bool          `json:"diff,omitempty"`   // content changes carry a unified diff
 }
 
 // Handler is a named list of steps that runs when it was notified.
