@@ -270,10 +270,12 @@ func (s *site) noSecrets(t *testing.T, host string, names ...string) {
 		if strings.Contains(s.shown.String(), secret) {
 			t.Errorf("%s is shown", name)
 		}
-		if out, err := exec.Command("grep", "-rlF", "--exclude-dir=secrets", "-e", secret, project.dir).Output(); err == nil {
+		// The secret goes in on standard input, so that this look leaves none of its own.
+		look := exec.Command("grep", "-arlF", "--exclude-dir=secrets", "-f", "-", project.dir)
+		look.Stdin = strings.NewReader(secret + "\n")
+		if out, err := look.Output(); err == nil {
 			t.Errorf("%s is in %s", name, out)
 		}
-		// The secret goes in on standard input, so that this look leaves none of its own.
 		script := `mkdir -p /run/look; cat >/run/look/secret
 for p in /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do tr '\0' ' ' <$p; echo; done >/run/look/argv 2>/dev/null
 journalctl --no-pager -o export >/run/look/journal
