@@ -50,10 +50,9 @@ hosts: build ## tests on real throwaway hosts; they fail where there can be none
 openclaw: build ## real OpenClaw gateways of the npm registry on throwaway hosts; they fail where there can be none
 	@$(GO) test -count=1 -timeout 40m -tags hosts ./testscripts/openclaw
 
-# What runs for every change judges Debian 12 alone; the hosts of the other releases are
-# built and judged here.
+# Without the tag releases Debian 12 alone is judged.
 judges: build ## let lynis, ssh-audit, Docker and others judge the baseline on Debian and Ubuntu
-	@$(GO) test -count=1 -v -timeout 40m -tags 'hosts judges' -run TestJudges ./testscripts/acceptance
+	@$(GO) test -count=1 -v -timeout 60m -tags 'hosts judges releases' -run TestJudges ./testscripts/acceptance
 
 bench: ## benchmarks, as ratios side by side
 	@$(GO) test -run xxx -bench . -benchtime 1s ./...

@@ -1,4 +1,4 @@
-//go:build hosts && !judges
+//go:build hosts && judges && !releases
 
 package acceptance_test
 
