@@ -245,16 +245,20 @@ bus start openclaw-gateway`)
 		}
 	}
 
-	// A gateway that refuses the token of its own file, and one that was killed.
+	// A gateway that refuses the token of its own file and complains of its settings, and one
+	// that was killed.
+	do(`cd /home/openclaw/.openclaw; cp -p openclaw.json /root/good.json; sed -i '0,/{/s//{"nonsense": 1,/' openclaw.json
+for n in $(seq 120); do journalctl -q -o cat _SYSTEMD_USER_UNIT=openclaw-gateway.service | grep -q 'config reload skipped' && break; sleep 1; done
+cp -p /root/good.json openclaw.json; rm /root/good.json`)
 	do("cd /home/openclaw/.openclaw/secrets; cp -p gateway-token /root/was; echo not-the-token-of-this-gateway >gateway-token")
 	look(0, true)
-	told("CRITICAL", "critical: the gateway refuses its own token (401)")
+	told("CRITICAL", "critical: the gateway refuses its own token (401)", "warning: the log of the gateway has \"settings\" ")
 	do(`cp -p /root/was /home/openclaw/.openclaw/secrets/gateway-token; rm /root/was
 kill -9 "$(bus show -P MainPID openclaw-gateway)"
 for n in $(seq 120); do [ "$(bus show -P NRestarts openclaw-gateway)" -gt 0 ] && break; sleep 1; done`)
 	s.run(t, 0, "", "apply", "./ready.yml", "-l", "gw1")
 	look(0, true)
-	told("WARNING", "over: the gateway refuses its own token", "warning: the gateway was restarted 1 times")
+	told("WARNING", "over: the gateway refuses its own token", "over: the log of the gateway has \"settings\" ", "warning: the gateway was restarted 1 times")
 
 	// Limits are data. What goes on is told again when its time has come.
 	s.write(t, "alerts2.yml", alertsParams[:strings.Index(alertsParams, "disk:")]+"repeat_hours: 2\ndisk: {warning: 1}\nload: {}\nmemory: {warning: 1}\nbackup_dirs: [/no/such/folder]\ncertificates: []\npatience: 1\n"+

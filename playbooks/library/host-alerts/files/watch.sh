@@ -19,7 +19,7 @@ rm -rf "$work" && mkdir "$work" && : >"$work/now" || exit 1
 
 # What is remembered lies in memory, where a full disk does not matter, and on the disk for
 # the next boot.
-for file in "$kept"/told-* "$kept"/count-*; do
+for file in "$kept"/told-* "$kept"/count-* "$kept"/looked; do
 	[ -f "$file" ] && [ ! -e "$run/${file##*/}" ] && cp -p "$file" "$run/"
 done
 since=$(cat "$run/looked" 2>/dev/null)
