@@ -94,6 +94,8 @@ func TestGateway(t *testing.T) {
 		t.Errorf("a paired device is paired again:\n%s", out)
 	}
 	s.run(t, 0, "", "apply", "./connects.yml", "-l", "gw1")
+	s.restart(t, "gw1")
+	s.run(t, 0, "", "apply", "./connects.yml", "-l", "gw1")
 	s.run(t, 0, "", "apply", "./outcomes.yml", "-l", "gw1")
 	s.run(t, 0, "", "apply", "./reboot.yml", "-l", "gw1")
 	s.run(t, 0, "", "apply", "./connects.yml", "-l", "gw1", "--output", "json")
