@@ -22,7 +22,7 @@ func apply(ctx context.Context, w task.Writer, p Params, s State) error {
 			return err
 		}
 	}
-	if s.Current != p.Version {
+	if p.moves(&s) {
 		if err := w.MakeLink(ctx, p.current(), p.Version); err != nil {
 			return err
 		}

@@ -35,6 +35,7 @@ type Params struct {
 	Offline       bool            `yaml:"offline" default:"false" validate:"requires=cache" doc:"Whether everything comes from the cache."`
 	Bin           *task.Path      `yaml:"bin" validate:"requires=programs" doc:"A folder that gets links to the programs, such as /usr/local/bin."`
 	Programs      []string        `yaml:"programs" validate:"requires=bin" doc:"The programs of the package that are linked."`
+	Switch        bool            `yaml:"switch" default:"true" doc:"Whether the link current leads to it."`
 	Keep          *int64          `yaml:"keep" validate:"min=0,max=100" doc:"How many other versions stay; without it, all."`
 }
 
@@ -215,7 +216,7 @@ func diff(p Params, s State) []task.Change {
 		}
 		out = append(out, c)
 	}
-	if s.Current != p.Version {
+	if p.moves(&s) {
 		out = append(out, task.Set("current", s.Current, p.Version))
 	}
 	for _, name := range s.Wrong {
@@ -227,10 +228,17 @@ func diff(p Params, s State) []task.Change {
 	return out
 }
 
-// surplus are the oldest of the other versions that do not stay.
+// moves reports whether the link current is to lead to another version.
+func (p *Params) moves(s *State) bool { return p.Switch && s.Current != p.Version }
+
+// surplus are the oldest of the other versions that do not stay. What is in use stays.
 func (p *Params) surplus(s State) []string {
 	if p.Keep == nil || int64(len(s.Others)) <= *p.Keep {
 		return nil
 	}
-	return s.Others[:len(s.Others)-int(*p.Keep)]
+	out := s.Others[:len(s.Others)-int(*p.Keep)]
+	if p.Switch {
+		return out
+	}
+	return slices.DeleteFunc(slices.Clone(out), func(v string) bool { return v == s.Current })
 }

@@ -45,6 +45,8 @@ func TestDiff(t *testing.T) {
 		{"back", strings.ReplaceAll(args, "1.2.3", "1.1.0"), "current 1.2.0 > 1.1.0"},
 		{"with scripts", strings.ReplaceAll(with("ignore_scripts: false, allow_scripts: [a, b]"), "1.2.3", "1.2.0"),
 			"version " + task.Brief(origin(t, "1.2.0")) + " > " + task.Brief(origin(t, "1.2.0")) + " scripts a,b"},
+		{"beside the one in use", with("switch: false"), "version  > " + task.Brief(origin(t, "1.2.3"))},
+		{"what is in use stays", with("switch: false, keep: 0"), "version  > " + task.Brief(origin(t, "1.2.3")) + "; keep 1.1.0 > "},
 		{"oldest goes", with("keep: 1"), first + "; keep 1.1.0 > "},
 		{"programs", strings.ReplaceAll(with("bin: /usr/local/bin, programs: [tool]"), "1.2.3", "1.2.0"), "programs  > /usr/local/bin/tool"},
 	}
