@@ -51,16 +51,29 @@ const kept = new Set(devices(other).map((d) => d.device_id + d.public_key));
 const gone = devices(present).filter((d) => !kept.has(d.device_id + d.public_key));
 for (const d of gone) console.log(`lost: the pairing of device ${d.device_id.slice(0, 16)}${d.display_name ? " " + d.display_name : ""}`);
 
-// Content is compared by size and time: it is about what people would miss, not about bytes.
+// Conversations are rows of the agents' databases, which change with every start.
+for (const file of agents(present)) {
+  const name = path.relative(present, file), was = path.join(other, name);
+  const query = "select count(*) n, max(created_at) last from transcript_events";
+  try {
+    const last = fs.existsSync(was) ? rows(was, query)[0].last || 0 : 0;
+    const { n } = rows(file, `${query} where created_at > ${last}`)[0];
+    if (n) console.log(`lost: ${n} events of conversations of the agent ${name.split("/")[1]}`);
+  } catch {
+    console.log(`lost: perhaps conversations of the agent ${name.split("/")[1]}, whose database is not one that can be compared`);
+  }
+}
+
 const since = Math.max(...[shared(other), ...agents(other)].map((f) => fs.statSync(f).mtimeMs));
 let files = [];
+// What serves makes and removes files meanwhile.
 (function walk(dir) {
-  for (const e of fs.readdirSync(dir, { withFileTypes: true })) {
+  for (const e of !fs.existsSync(dir) ? [] : fs.readdirSync(dir, { withFileTypes: true })) {
     const file = path.join(dir, e.name);
     if (e.isDirectory()) walk(file);
-    else if (e.isFile() && fs.statSync(file).mtimeMs > since) files.push(path.relative(present, file));
+    else if (e.isFile() && (fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0) > since) files.push(path.relative(present, file));
   }
 })(present);
-files = files.filter((f) => /^(workspace|agents\/|media\/|credentials\/)/.test(f) && !/-(wal|shm)$/.test(f));
+files = files.filter((f) => /^(workspace|agents\/|media\/|credentials\/)/.test(f) && !/\.sqlite/.test(f));
 for (const f of files.slice(0, 20)) console.log(`lost: what is new in ${f}`);
 if (files.length > 20) console.log(`lost: what is new in ${files.length - 20} more files`);
