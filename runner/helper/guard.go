@@ -235,13 +235,22 @@ func (s *server) decide(ctx context.Context, g *guard.Guard, m *wire.Guard) (*gu
 		if err == nil && st.Status != guard.Undone && st.Status != guard.Broken {
 			err = fmt.Errorf("cannot abort the guard: it is %s", st.Status.Word())
 		}
-		return st, err
+		return s.goOn(st, err)
 	case wire.GuardExtend:
 		return g.Extend("", m.By)
 	case wire.GuardWait:
-		return s.awaitVerdict(ctx, g)
+		return s.goOn(s.awaitVerdict(ctx, g))
 	}
 	return nil, nil
+}
+
+// goOn gives the run of a guard that has spoken the right to write again, which a taking
+// back took from it as from anybody: what it still has to do, such as to clean up, is done.
+func (s *server) goOn(st *guard.State, err error) (*guard.State, error) {
+	if err == nil && s.lock != nil && st.Status.Final() {
+		err = s.regain()
+	}
+	return st, err
 }
 
 // awaitVerdict returns when the guard has spoken.
