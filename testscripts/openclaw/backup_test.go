@@ -39,16 +39,6 @@ func (s *site) until(t *testing.T, host, script string) {
 	}
 }
 
-// must runs a script in a host that has to succeed.
-func (s *site) must(t *testing.T, host, script string) string {
-	t.Helper()
-	out, status := s.console(t, host, script)
-	if status != 0 {
-		t.Fatalf("%s exits %d: %s", script, status, out)
-	}
-	return out
-}
-
 // answers fails unless the gateway of a host, once it is ready, answers the device so.
 func (s *site) answers(t *testing.T, host, outcome string) {
 	t.Helper()
