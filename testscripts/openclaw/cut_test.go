@@ -84,6 +84,7 @@ func (s *site) accepted(t *testing.T, host string) (is, not string) {
 func TestRotationIsCut(t *testing.T) {
 	const host = "gw1"
 	s := gateways(t, host)
+	s.watch(t, "gateway_token", "other_token", "device_key")
 	s.write(t, "device.yml", device)
 	s.run(t, 0, "", "apply", "./device.yml", "-l", host)
 	for _, c := range cuts {

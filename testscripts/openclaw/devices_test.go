@@ -43,6 +43,7 @@ func (a *alerts) told() (out []string) {
 func TestRepairDevices(t *testing.T) {
 	const host = "gw1"
 	s := gateways(t, host)
+	s.watch(t, "gateway_token", "device_key", "stranger_key")
 	a := &alerts{got: make(chan string, 100)}
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)

@@ -47,6 +47,7 @@ func TestConnectPlatform(t *testing.T) {
 	s := gateways(t, host)
 	s.run(t, 0, "", "secret", "generate", "platform_key", "--kind", "ed25519", "--replace")
 	s.run(t, 0, "", "secret", "generate", "api_token", "--replace")
+	s.watch(t, "gateway_token", "platform_key", "api_token", "anthropic_key")
 	s.write(t, "platform.yml", platformParams)
 	s.write(t, "model.mjs", model)
 	s.write(t, "model.yml", "playbook: model\nversion: 1.0.0\ntasks:\n  - copy: {src: model.mjs, path: /opt/model.mjs, mode: \"0644\"}\n"+

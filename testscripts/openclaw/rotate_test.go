@@ -54,6 +54,7 @@ func rotation(host, from, to string, more ...string) []string {
 func TestRotateGatewayToken(t *testing.T) {
 	const host, old, new = "gw1", "gateway_token", "other_token"
 	s := gateways(t, host)
+	s.watch(t, old, new, "device_key", "stranger_key")
 	s.write(t, "device.yml", device)
 	s.run(t, 0, "", "apply", "./device.yml", "-l", host)
 
