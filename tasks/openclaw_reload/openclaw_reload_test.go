@@ -1,6 +1,7 @@
 package openclawreload
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 
@@ -17,16 +18,17 @@ func TestReload(t *testing.T) {
 		refuses                   bool // to read
 		want, calls               string
 	}{
-		"to do":            {accepts: "a", then: "b", token: "b", old: "a", want: "old", calls: "agents.list secrets.reload agents.list"},
-		"done":             {accepts: "b", token: "b", old: "a", want: "token"},
-		"done, no old":     {accepts: "b", token: "b", want: "token"},
-		"no old":           {accepts: "a", token: "b", want: "give the old one"},
-		"a third":          {accepts: "c", token: "b", old: "a", want: "accepts neither the token nor the old one"},
-		"the same":         {accepts: "a", token: "a", old: "a", want: "accepts both tokens"},
-		"does not read it": {accepts: "a", then: "a", token: "b", old: "a", want: "read its secrets and accepts only the old token"},
-		"reads a third":    {accepts: "a", then: "c", token: "b", old: "a", want: "read its secrets and accepts neither"},
-		"cannot read":      {accepts: "a", token: "b", old: "a", refuses: true, want: "goes on with those that it has"},
-		"locked out":       {accepts: "", token: "b", old: "a", want: "cannot tell whether"},
+		"to do":              {accepts: "a", then: "b", token: "b", old: "a", want: "old", calls: "agents.list secrets.reload agents.list"},
+		"done":               {accepts: "b", token: "b", old: "a", want: "token"},
+		"done, no old":       {accepts: "b", token: "b", want: "token"},
+		"no old":             {accepts: "a", token: "b", want: "give the old one"},
+		"a third":            {accepts: "c", token: "b", old: "a", want: "accepts neither the token nor the old one"},
+		"the same":           {accepts: "a", token: "a", old: "a", want: "accepts both tokens"},
+		"does not read it":   {accepts: "a", then: "a", token: "b", old: "a", want: "read its secrets and accepts only the old token"},
+		"reads a third":      {accepts: "a", then: "c", token: "b", old: "a", want: "read its secrets and accepts neither"},
+		"cannot read":        {accepts: "a", token: "b", old: "a", refuses: true, want: "goes on with those that it has"},
+		"its answer is lost": {accepts: "a", then: "b", token: "b", old: "a", refuses: true, want: "old"},
+		"locked out":         {accepts: "", token: "b", old: "a", want: "cannot tell whether"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := &tasktest.Gateway{Enter: func(c *tasktest.GatewayCall) *tasktest.GatewayRefusal {
@@ -41,6 +43,7 @@ func TestReload(t *testing.T) {
 			}, Answer: func(c *tasktest.GatewayCall) (any, []string, *tasktest.GatewayRefusal) {
 				if c.Method == "secrets.reload" {
 					if tt.refuses {
+						tt.accepts = cmp.Or(tt.then, tt.accepts)
 						return nil, nil, &tasktest.GatewayRefusal{Code: "UNAVAILABLE", Message: "required secrets"}
 					}
 					tt.accepts = tt.then
