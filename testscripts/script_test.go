@@ -93,7 +93,7 @@ func TestScript(t *testing.T) {
 
 // patience is how long all scripts together may take. What hangs is then killed and
 // shows where.
-const patience = 3 * time.Minute
+const patience = 9 * time.Minute
 
 // params are the same for every folder.
 func params(folder string) testscript.Params {
