@@ -181,7 +181,7 @@ func (s *site) run(t *testing.T, status int, stdin string, argv ...string) strin
 func (s *site) try(t *testing.T, stdin string, argv ...string) (string, int) {
 	t.Helper()
 	var out bytes.Buffer
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Minute)
 	defer cancel()
 	cmd := s.command(ctx, t, argv...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &out
