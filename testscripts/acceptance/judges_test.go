@@ -136,10 +136,9 @@ func TestJudges(t *testing.T) {
 		{"a file that changed is told", c.intruder},
 		{"a real ban", c.bans},
 		{"units of accounts", c.units},
+		{"undo brings everything back", c.undo},
 		{"containers", c.containers},
 		{"upgrades that do not happen are told", c.upgrades},
-		{"as it was, after a boot", c.boot},
-		{"undo brings everything back", c.undo},
 	} {
 		began := time.Now()
 		if !t.Run(part.name, part.run) {
@@ -355,7 +354,7 @@ func (c *court) upgrades(t *testing.T) {
 echo 'APT::Periodic::Enable "0";' >/etc/apt/apt.conf.d/99test
 touch -d '3 days ago' /var/lib/apt/periodic/upgrade-stamp
 systemctl start apt-daily-upgrade 2>/dev/null || echo failed
-for i in $(seq 50); do journalctl --sync; journalctl -q -t holdfast-failed -o cat | grep . && break; sleep 0.2; done
+for i in $(seq 50); do journalctl --sync; journalctl -q -t holdfast-failed -o cat | grep ^apt- && break; sleep 0.2; done
 rm -f /etc/apt/apt.conf.d/99test; rm -rf /var/lib/apt/periodic/*; systemctl reset-failed apt-daily-upgrade`)
 	if want := "well\nfailed\napt-daily-upgrade.service failed on standard"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -377,13 +376,12 @@ docker run -d --restart=always --name public -p 8082:80 box /bin/busybox httpd -
 for i in $(seq 50); do curl -sf -m 2 http://127.0.0.1:8082/ >/dev/null && curl -sf -m 2 http://127.0.0.1:8081/ && break; sleep 0.2; done
 `
 
-// containers runs some on hosts that are put back to their state of before when the
-// look at what they do is over.
+// containers runs some on hosts that are hardened once more. What Docker brings is no
+// change of a run, so that it comes after the undo.
 func (c *court) containers(t *testing.T) {
-	for _, host := range those(func(h judgedHost) bool { return h.docker }) {
-		if err := site.Snapshot(t.Context(), host, "hardened"); err != nil {
-			t.Fatal(err)
-		}
+	hosts := those(func(h judgedHost) bool { return h.docker })
+	holdfast(t, c.about(strings.Join(hosts, ","), "apply", "--yes")...).want(t, 0)
+	for _, host := range hosts {
 		c.contain(t, host)
 	}
 }
@@ -443,19 +441,6 @@ rm -rf $home/.config $home/www`) {
 			t.Errorf("%s: got %q from a unit of the account, want served", host, got)
 		}
 	}
-}
-
-// boot takes the hosts back to what they were before the containers came. They have
-// been booted since they were hardened, and still are what they were.
-func (c *court) boot(t *testing.T) {
-	hosts := those(func(h judgedHost) bool { return h.docker })
-	for _, host := range hosts {
-		if err := site.Restore(t.Context(), host, "hardened"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	again := holdfast(t, c.about(strings.Join(hosts, ","), "apply", "--yes")...).want(t, 0)
-	wantNoChange(t, again, hosts)
 }
 
 // undo takes the run back. What services made while they ran is no change of the run:
