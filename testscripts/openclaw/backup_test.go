@@ -71,9 +71,9 @@ func TestBackup(t *testing.T) {
 	s.must(t, "gw1", `grep -q '^POST /ping' /root/heard && ! grep -q alert /root/heard`)
 	s.must(t, "gw1", `[ "$(stat -c '%a %U' /var/backups/openclaw/2*)" = "600 openclaw" ]`)
 	s.must(t, "gw1", `[ "$(stat -c '%a %U' /etc/openclaw-backup/alert)" = "600 root" ]`)
-	s.must(t, "gw1", "mv /etc/openclaw-backup /run/") // where they may be
+	s.must(t, "gw1", "mv /etc/openclaw-backup /opt/") // where they may be
 	s.noSecrets(t, "gw1", "alert_address", "ping_address", "restic_password")
-	s.must(t, "gw1", "mv /run/openclaw-backup /etc/")
+	s.must(t, "gw1", "mv /opt/openclaw-backup /etc/")
 
 	// A backup that fails is told, deletes nothing and is seen by verify; so is one that
 	// fails on the way to the repository.
