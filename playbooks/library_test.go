@@ -98,3 +98,20 @@ func TestLibraryIsWhole(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A playbook cannot read another's files, so both that install OpenClaw have the lock.
+func TestLocksAreTheSame(t *testing.T) {
+	var first []byte
+	for _, name := range []string{"openclaw", "update-openclaw"} {
+		data, err := fs.ReadFile(playbooks.Library(), name+"/files/openclaw-2026.9.6-lock.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first == nil {
+			first = data
+		}
+		if !bytes.Equal(first, data) {
+			t.Errorf("the lock of %s differs", name)
+		}
+	}
+}
