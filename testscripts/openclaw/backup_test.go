@@ -94,7 +94,7 @@ func TestBackup(t *testing.T) {
 	if out := backup(5, "verify"); !strings.Contains(out, "is younger than 26 hours") {
 		t.Errorf("an old backup is taken for a young one:\n%s", out)
 	}
-	s.must(t, "gw1", `cd /var/backups/openclaw && touch 2* && cp -p "$(readlink latest)" /root/whole && truncate -s 1M "$(readlink latest)"`)
+	s.must(t, "gw1", `cd /var/backups/openclaw && touch 2* && cp -p "$(readlink latest)" /root/whole && truncate -s $(($(stat -Lc %s latest) / 2)) "$(readlink latest)"`)
 	backup(5, "verify")
 	s.must(t, "gw1", `cd /var/backups/openclaw && cp -p /root/whole "$(readlink latest)"`)
 	backup(0, "verify")
