@@ -3,6 +3,7 @@
 package acceptance_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ type recorder struct {
 	helper map[uint32]bool
 	below  map[uint32]int // index into started
 	err    error
+	spaces map[string]bool // of processes, of our hosts: others may work on the machine too
 }
 
 // neverExecuted stands for a process that started no program.
@@ -56,7 +58,14 @@ func watch(t *testing.T) *recorder {
 	if err != nil {
 		t.Fatalf("cannot hear of processes from the kernel: %v", err)
 	}
-	r := &recorder{t: t, fd: fd, helper: map[uint32]bool{}, below: map[uint32]int{}}
+	r := &recorder{t: t, fd: fd, helper: map[uint32]bool{}, below: map[uint32]int{}, spaces: map[string]bool{}}
+	for _, name := range names {
+		var space bytes.Buffer
+		if _, err := site.Exec(t.Context(), name, nil, &space, &space, "readlink", "/proc/self/ns/pid"); err != nil {
+			t.Fatal(err)
+		}
+		r.spaces[strings.TrimSpace(space.String())] = true
+	}
 	if err := r.subscribe(); err != nil {
 		t.Fatalf("cannot hear of processes from the kernel: %v", errors.Join(err, unix.Close(fd)))
 	}
@@ -140,7 +149,8 @@ func (r *recorder) executed(process uint32) {
 		}
 		return
 	}
-	if err == nil && filepath.Base(exe) == "holdfast-helper" {
+	space, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", process))
+	if err == nil && filepath.Base(exe) == "holdfast-helper" && r.spaces[space] {
 		r.helper[process] = true
 		r.tree.helpers++
 	}
