@@ -9,8 +9,10 @@ LINT_VER := v2.15.0
 HOSTS    := ./runner/sandbox ./runner/host/... ./testscripts ./testscripts/acceptance
 # A part of what "make faults" does: one of each kind, the rest on request.
 FAULTS   := TestTable|TestPortsBehindAFirewall|TestConditions|TestUndoOnAFullDisk|TestMemoryPressure|TestStruckAfterConfirm|TestKilledBeforeArm|TestNoInverse|TestTwoRuns|TestLockOut|TestCrash/(controller|power|link)
+# Tests of gateways that change what a gateway is made of, which take as long as all others.
+STATE    := TestBackup|TestUpdate|TestAlerts|TestDoctor
 
-.PHONY: help build helpers demo test check lint tools unit hosts openclaw faults judges bench fuzz clean
+.PHONY: openclaw-state openclaw-rest help build helpers demo test check lint tools unit hosts openclaw faults judges bench fuzz clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,9 +28,9 @@ demo: build ## boot 3 throwaway hosts, run the baseline on them, take it back
 
 check: build lint unit ## everything that needs no hosts
 
-# Both tiers wait more than they compute, so they share the machine.
+# Tests on hosts wait more than they compute, so they share the machine.
 test: check ## everything that can be tested here, real hosts included
-	@$(MAKE) --no-print-directory -j2 --output-sync=target hosts openclaw
+	@$(MAKE) --no-print-directory -j3 --output-sync=target hosts openclaw
 
 lint: tools ## vet, import rules, style
 	@$(LINT) run ./...
@@ -49,8 +51,14 @@ hosts: build ## tests on real throwaway hosts; they fail where there can be none
 	@$(GO) test -count=1 -p 1 -timeout 30m -tags hosts $(HOSTS)
 	@$(GO) test -count=1 -timeout 20m -tags hosts -run '$(FAULTS)' ./testscripts/faults
 
-openclaw: build ## real OpenClaw gateways of the npm registry on throwaway hosts; they fail where there can be none
-	@$(GO) test -count=1 -timeout 40m -tags hosts ./testscripts/openclaw
+openclaw: openclaw-state openclaw-rest ## real OpenClaw gateways of the npm registry on throwaway hosts; they fail where there can be none
+
+# Two halves of one package, each with hosts of its own: what one does not run, the other does.
+openclaw-state: build
+	@HOLDFAST_TEST_SANDBOX=/var/lib/holdfast-sandbox-state $(GO) test -count=1 -timeout 40m -tags hosts -run '$(STATE)' ./testscripts/openclaw
+
+openclaw-rest: build
+	@$(GO) test -count=1 -timeout 40m -tags hosts -skip '$(STATE)' ./testscripts/openclaw
 
 # Without the tag releases Debian 12 alone is judged.
 judges: build ## let lynis, ssh-audit, Docker and others judge the baseline on Debian and Ubuntu

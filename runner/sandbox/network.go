@@ -64,6 +64,7 @@ func (s *Sandbox) networkUp(ctx context.Context) (networkState, error) {
 	if err := s.openForward(ctx); err != nil {
 		return n, err
 	}
+	allowInstances()
 	return n, switchForwardingOn()
 }
 
@@ -187,6 +188,22 @@ func machineNetworks(ctx context.Context, except string) ([]netip.Prefix, int, e
 		}
 	}
 	return taken, mtu, nil
+}
+
+// instancesFile bounds how many inotify instances an account may have. A kernel begins
+// with 128, systemd in a host takes nine of root's, and a host that gets none hangs at its boot.
+const (
+	instancesFile = "/proc/sys/fs/inotify/max_user_instances"
+	instances     = 1024
+)
+
+// allowInstances raises the bound where it is lower and may be raised. It stays: others
+// may count on it by then.
+func allowInstances() {
+	text, err := os.ReadFile(instancesFile)
+	if now, convErr := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && convErr == nil && now < instances {
+		_ = os.WriteFile(instancesFile, []byte(strconv.Itoa(instances)), 0o644) // a few hosts do with less
+	}
 }
 
 func switchForwardingOn() error {
