@@ -249,7 +249,10 @@ bus start openclaw-gateway`)
 	// that was killed.
 	do(`cd /home/openclaw/.openclaw; cp -p openclaw.json /root/good.json; sed -i '0,/{/s//{"nonsense": 1,/' openclaw.json
 for n in $(seq 120); do journalctl -q -o cat _SYSTEMD_USER_UNIT=openclaw-gateway.service | grep -q 'config reload skipped' && break; sleep 1; done
-cp -p /root/good.json openclaw.json; rm /root/good.json`)
+cp -p /root/good.json openclaw.json; rm /root/good.json
+said() { journalctl -q -o cat _SYSTEMD_USER_UNIT=openclaw-gateway.service | grep -c 'config reload skipped'; }
+for n in $(seq 20); do before=$(said); sleep 6; [ "$(said)" = "$before" ] && break; done # it has no more to say of them
+`)
 	do("cd /home/openclaw/.openclaw/secrets; cp -p gateway-token /root/was; echo not-the-token-of-this-gateway >gateway-token")
 	look(0, true)
 	told("CRITICAL", "critical: the gateway refuses its own token (401)", "warning: the log of the gateway has \"settings\" ")
