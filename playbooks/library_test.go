@@ -99,19 +99,24 @@ func TestLibraryIsWhole(t *testing.T) {
 	}
 }
 
-// A playbook cannot read another's files, so both that install OpenClaw have the lock.
-func TestLocksAreTheSame(t *testing.T) {
-	var first []byte
-	for _, name := range []string{"openclaw", "update-openclaw"} {
-		data, err := fs.ReadFile(playbooks.Library(), name+"/files/openclaw-2026.9.6-lock.json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if first == nil {
-			first = data
-		}
-		if !bytes.Equal(first, data) {
-			t.Errorf("the lock of %s differs", name)
+// A playbook cannot read another's files, so what two need both have.
+func TestCopiesAreTheSame(t *testing.T) {
+	for file, names := range map[string][]string{
+		"openclaw-2026.9.6-lock.json": {"openclaw", "update-openclaw"},
+		"look.js":                     {"restore", "rollback-openclaw"},
+	} {
+		var first []byte
+		for _, name := range names {
+			data, err := fs.ReadFile(playbooks.Library(), name+"/files/"+file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first == nil {
+				first = data
+			}
+			if !bytes.Equal(first, data) {
+				t.Errorf("%s of %s differs", file, name)
+			}
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -100,8 +99,7 @@ func contents(p *wire.Program) []string {
 	}
 	for i := range steps {
 		var v any
-		dec := json.NewDecoder(bytes.NewReader(steps[i].Args))
-		if dec.Decode(&v) == nil {
+		if json.Unmarshal(steps[i].Args, &v) == nil {
 			walk(v)
 		}
 	}

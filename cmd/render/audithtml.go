@@ -18,7 +18,7 @@ var auditPage string
 // auditTemplate makes the page. html/template escapes what hosts said for the place
 // where it stands.
 var auditTemplate = template.Must(template.New("audit").Funcs(template.FuncMap{
-	"clean": func(s string) string { return strings.Join(split(cleanLines(s)), "\n") },
+	"clean": func(s string) string { return strings.Join(split(plain.Text(s)), "\n") },
 	"class": func(s task.FindingState) string { return strings.ReplaceAll(string(s), " ", "-") },
 	"when":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
 	"parts": func(c *audit.Comparison) []htmlPart {
@@ -32,14 +32,6 @@ var auditTemplate = template.Must(template.New("audit").Funcs(template.FuncMap{
 	},
 	"move": fromTo,
 }).Parse(auditPage))
-
-func cleanLines(s string) string {
-	lines := strings.Split(s, "\n")
-	for i := range lines {
-		lines[i] = plain.Line(lines[i])
-	}
-	return strings.Join(lines, "\n")
-}
 
 type htmlPart struct {
 	Word string

@@ -52,11 +52,9 @@ func run(ctx context.Context, w task.Writer, p Params) (out Result, err error) {
 	if out.Running, err = gateway.Runs(ctx, w, p.Port, !p.IfRunning); err != nil || !out.Running {
 		return out, err
 	}
-	peer := &gateway.Peer{Port: p.Port, Token: p.Token}
-	if !p.Device.IsZero() {
-		if peer.Identity, err = gateway.NewIdentity(p.Device); err != nil {
-			return out, err
-		}
+	peer, err := gateway.NewPeer(p.Port, p.Token, p.Device)
+	if err != nil {
+		return out, err
 	}
 	c, err := peer.Open(ctx, w, gateway.Read, gateway.Write)
 	if err != nil {

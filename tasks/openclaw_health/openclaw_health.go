@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"holdfast/tasks/openclaw/gateway"
@@ -59,7 +58,7 @@ var Module = task.NewAction(task.ActionDef[Params, Result]{
 	Run:      run,
 })
 
-func (p *Params) address() string { return "127.0.0.1:" + strconv.FormatInt(p.Port, 10) }
+func (p *Params) address() string { return gateway.Address(p.Port) }
 
 func validate(p Params) error {
 	for i, name := range p.Expect {
@@ -95,11 +94,11 @@ func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
 
 // look asks as little as shows how it is.
 func (out *Result) look(ctx context.Context, r task.Reader, p *Params) error {
-	sockets, err := r.Listeners(ctx)
+	runs, err := gateway.Runs(ctx, r, p.Port, false)
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(sockets, func(l task.Listener) bool { return l.Proto == "tcp" && l.Port == p.Port }) {
+	if !runs {
 		out.Outcome, out.Detail = string(gateway.Unreachable), "nothing listens there"
 		return nil
 	}
@@ -120,7 +119,7 @@ func (out *Result) look(ctx context.Context, r task.Reader, p *Params) error {
 func (p *Params) options(out *Result) (gateway.Options, error) {
 	o := gateway.Options{Address: p.address(), Token: p.Token, Scopes: p.Scopes}
 	if o.Scopes == nil {
-		o.Scopes = []string{"operator.read"}
+		o.Scopes = []string{gateway.Read}
 	}
 	if p.Forwarded != nil {
 		o.Forwarded = *p.Forwarded

@@ -75,22 +75,12 @@ func validate(p Params) error {
 	return nil
 }
 
-func (p *Params) peer() (*gateway.Peer, error) {
-	peer := &gateway.Peer{Port: p.Port, Token: p.Token}
-	if p.Device.IsZero() {
-		return peer, nil
-	}
-	var err error
-	peer.Identity, err = gateway.NewIdentity(p.Device)
-	return peer, err
-}
-
 func observe(ctx context.Context, r task.Reader, p *Params) (out Result, err error) {
 	out.Paths = []string{}
 	if out.Running, err = gateway.Runs(ctx, r, p.Port, !p.IfRunning); err != nil || !out.Running {
 		return out, err
 	}
-	peer, err := p.peer()
+	peer, err := gateway.NewPeer(p.Port, p.Token, p.Device)
 	if err != nil {
 		return out, err
 	}
@@ -181,7 +171,7 @@ func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
 }
 
 func (out *Result) push(ctx context.Context, r task.Reader, p *Params) error {
-	peer, err := p.peer()
+	peer, err := gateway.NewPeer(p.Port, p.Token, p.Device)
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,17 @@ type Peer struct {
 	Identity *Identity
 }
 
+// NewPeer is the device with a private key, or the host itself when that is empty.
+func NewPeer(port int64, token, device secret.Text) (*Peer, error) {
+	p := &Peer{Port: port, Token: token}
+	if device.IsZero() {
+		return p, nil
+	}
+	var err error
+	p.Identity, err = NewIdentity(device)
+	return p, err
+}
+
 // Address is where the gateway is.
 func (p *Peer) Address() string { return Address(p.Port) }
 
