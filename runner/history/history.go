@@ -19,7 +19,7 @@ import (
 	"path/filepath"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver
+	"modernc.org/sqlite"
 )
 
 // File is the name of the database in its folder.
@@ -69,19 +69,48 @@ func OpenExisting(ctx context.Context, dir string) (*DB, error) {
 }
 
 // prepare makes the file before SQLite does, so that nobody else can ever read it:
-// commands and output may tell more than their owner thinks.
+// commands and output may tell more than their owner thinks. A file that is there is
+// not touched: whoever closes one ends the locks that his program has on it, those of
+// SQLite included (sqlite.org/howtocorrupt.html §2.2).
 func prepare(dir, file string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	return f.Close()
 }
 
+// open waits for a program that makes the same history: SQLite waits by itself, but
+// not for the step to a write-ahead log, which the first one takes.
 func open(ctx context.Context, file string) (*DB, error) {
+	for late := time.Now().Add(patience); ; {
+		h, err := openOnce(ctx, file)
+		if err == nil || !busy(err) || time.Now().After(late) {
+			return h, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// busy reports whether somebody else has the history. The low byte is the kind of an
+// error (sqlite.org/rescode.html §3).
+func busy(err error) bool {
+	const sqliteBusy = 5
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff == sqliteBusy
+}
+
+func openOnce(ctx context.Context, file string) (*DB, error) {
 	at := url.URL{Scheme: "file", Path: file, RawQuery: url.Values{
 		"_pragma": {fmt.Sprintf("busy_timeout(%d)", patience.Milliseconds()), "journal_mode(WAL)", "synchronous(NORMAL)", "foreign_keys(ON)"},
 		"_txlock": {"immediate"},

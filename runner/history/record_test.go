@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -103,11 +104,31 @@ func TestRunWithoutEnd(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the run was not written: %+v, %v", r, err)
+			t.Fatalf("the run was not written: %+v, %v", r, errors.Join(err, rec.Close()))
 		}
 	}
 	if err := rec.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Programs that find no history and make it at the same moment all have it.
+func TestOpenAtOnce(t *testing.T) {
+	for range 60 {
+		dir := t.TempDir()
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				h, err := history.Open(t.Context(), dir)
+				if err == nil {
+					err = h.Close()
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
 	}
 }
 
