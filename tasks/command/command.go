@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	"holdfast/tasks/task"
@@ -18,7 +17,7 @@ type Params struct {
 	Argv      []string          `yaml:"argv" doc:"Program and arguments as a list, taken as they are." validate:"min=1"`
 	Dir       *task.Path        `yaml:"dir" doc:"Directory to run in."`
 	Env       map[string]string `yaml:"env" doc:"Variables to add to the small environment that commands get."`
-	SecretEnv []Variable        `yaml:"secret_env" doc:"Variables whose values must not be seen."`
+	SecretEnv []task.Variable   `yaml:"secret_env" doc:"Variables whose values must not be seen."`
 	Stdin     *string           `yaml:"stdin" doc:"Text on standard input, which is empty otherwise."`
 	Creates   *task.Path        `yaml:"creates" doc:"Skip when this path exists."`
 	Removes   *task.Path        `yaml:"removes" doc:"Skip when this path does not exist."`
@@ -26,31 +25,17 @@ type Params struct {
 	OnlyIf    *string           `yaml:"onlyif" doc:"Skip when this command, which must change nothing, does not exit 0."`
 	Status    []int64           `yaml:"status" doc:"Exit statuses that are no failure; 0 when absent."`
 	Changed   bool              `yaml:"changed" doc:"Whether a run counts as a change; false promises that the command only reads." default:"true"`
-	Undo      *string           `yaml:"undo" doc:"Command that takes back what this one did."`
-}
-
-// Variable is a variable of the environment.
-type Variable struct {
-	Name  string          `yaml:"name" doc:"Name of the variable." validate:"required"`
-	Value task.SecretText `yaml:"value" doc:"Its value." validate:"required"`
-}
-
-// Result is what the command left.
-type Result struct {
-	Status    int64  `yaml:"status" json:"status" doc:"Exit status."`
-	Stdout    string `yaml:"stdout" json:"stdout" doc:"Standard output without the last line end; the middle is cut out of long ones."`
-	Stderr    string `yaml:"stderr" json:"stderr" doc:"Standard error, likewise."`
-	Truncated bool   `yaml:"truncated" json:"truncated" doc:"Whether something was cut."`
+	Undo      *string           `yaml:"undo" doc:"Command that takes back what this one did, without secret_env."`
 }
 
 //go:embed doc.md
 var doc string
 
 // Module runs commands.
-var Module = task.NewAction(task.ActionDef[Params, Result]{
+var Module = task.NewAction(task.ActionDef[Params, task.Ran]{
 	Name: "command", Doc: doc, Validate: validate, Resource: resource,
 	Skip: skip, Run: run,
-	Changed:      func(p Params, _ Result) bool { return p.Changed },
+	Changed:      func(p Params, _ task.Ran) bool { return p.Changed },
 	Reads:        func(p Params) bool { return !p.Changed },
 	Undo:         undo,
 	Reversible:   func(p Params) bool { return p.Undo != nil || !p.Changed },
@@ -58,11 +43,6 @@ var Module = task.NewAction(task.ActionDef[Params, Result]{
 })
 
 func validate(p Params) error {
-	for _, status := range p.Status {
-		if status < 0 || status > 255 {
-			return task.FieldErrorf("status", "%d is no exit status: want 0 to 255", status)
-		}
-	}
 	if p.Cmd == nil && p.Argv == nil {
 		return fmt.Errorf("there is nothing to run: give cmd or argv")
 	}
@@ -84,18 +64,22 @@ func validate(p Params) error {
 	if p.Cmd == nil && p.Argv[0] == "" {
 		return task.FieldErrorf("argv", "names no program")
 	}
-	for i, v := range p.SecretEnv {
-		if _, twice := p.Env[v.Name]; twice {
-			return task.FieldErrorf("secret_env", "the variable %q is in env too", v.Name)
+	return program(p).Validate()
+}
+
+// program is what is asked for, with what a line asks for taken apart.
+func program(p Params) *task.Program {
+	out := &task.Program{Kind: "command", Dir: p.Dir, Env: p.Env, SecretEnv: p.SecretEnv, Creates: p.Creates, Removes: p.Removes,
+		Status: p.Status, Changed: p.Changed, Undo: p.Undo}
+	asks := func(line *string) *task.Command {
+		if line == nil {
+			return nil
 		}
-		if slices.ContainsFunc(p.SecretEnv[:i], func(o Variable) bool { return o.Name == v.Name }) {
-			return task.FieldErrorf("secret_env", "the variable %q is given twice", v.Name)
-		}
+		c := out.Command(words(*line), nil)
+		return &c
 	}
-	if p.Undo != nil && !p.Changed {
-		return task.FieldErrorf("undo", "a command that only reads has nothing to take back")
-	}
-	return nil
+	out.Unless, out.OnlyIf = asks(p.Unless), asks(p.OnlyIf)
+	return out
 }
 
 func argv(p Params) []string {
@@ -125,105 +109,24 @@ func resource(p Params) string {
 	return name
 }
 
-func command(p Params, argv []string) task.Command {
-	c := task.Command{Argv: argv, Env: p.Env, Secrets: secrets(p)}
-	if p.Dir != nil {
-		c.Dir = string(*p.Dir)
-	}
-	return c
-}
-
-func secrets(p Params) map[string]task.SecretText {
-	out := map[string]task.SecretText{}
-	for _, v := range p.SecretEnv {
-		out[v.Name] = v.Value
-	}
-	return out
-}
-
 func skip(ctx context.Context, r task.Reader, p Params) (string, error) {
-	if p.Creates != nil {
-		info, err := r.Stat(ctx, string(*p.Creates))
-		if err != nil || info.Exists() {
-			return fmt.Sprintf("%s exists", *p.Creates), err
-		}
-	}
-	if p.Removes != nil {
-		info, err := r.Stat(ctx, string(*p.Removes))
-		if err != nil || !info.Exists() {
-			return fmt.Sprintf("%s does not exist", *p.Removes), err
-		}
-	}
-	if p.Unless != nil {
-		out, err := r.Query(ctx, command(p, words(*p.Unless)))
-		if err != nil || out.Status == 0 {
-			return "the command in unless exits 0", err
-		}
-	}
-	if p.OnlyIf != nil {
-		out, err := r.Query(ctx, command(p, words(*p.OnlyIf)))
-		if err != nil || out.Status != 0 {
-			return fmt.Sprintf("the command in onlyif exits %d", out.Status), err
-		}
-	}
-	return "", nil
+	return program(p).Skip(ctx, r)
 }
 
-func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
-	c := command(p, argv(p))
+func run(ctx context.Context, w task.Writer, p Params) (task.Ran, error) {
+	argv := argv(p)
+	var stdin []byte
 	if p.Stdin != nil {
-		c.Stdin = []byte(*p.Stdin)
+		stdin = []byte(*p.Stdin)
 	}
-	start := w.Run
-	if !p.Changed {
-		start = w.Query
-	}
-	c.Stream = p.Changed
-	out, err := start(ctx, c)
-	if err != nil {
-		return Result{}, err
-	}
-	r := Result{
-		Status: int64(out.Status), Truncated: out.Truncated,
-		Stdout: strings.TrimRight(out.Stdout, "\r\n"), Stderr: strings.TrimRight(out.Stderr, "\r\n"),
-	}
-	ok := p.Status
-	if ok == nil {
-		ok = []int64{0}
-	}
-	if !slices.Contains(ok, r.Status) {
-		return r, failure(path.Base(c.Argv[0]), r)
-	}
-	return r, nil
+	prog := program(p)
+	return prog.Run(ctx, w, prog.Command(argv, stdin), path.Base(argv[0]))
 }
 
-// failure names the status and shows the last lines of what the command said.
-func failure(name string, r Result) error {
-	said := r.Stderr
-	if strings.TrimSpace(said) == "" {
-		said = r.Stdout
-	}
-	lines := strings.Split(strings.TrimSpace(said), "\n")
-	if len(lines) > 10 {
-		lines = append([]string{"…"}, lines[len(lines)-10:]...)
-	}
-	if lines[0] == "" {
-		return fmt.Errorf("%s exited with status %d and said nothing", name, r.Status)
-	}
-	return fmt.Errorf("%s exited with status %d: %s", name, r.Status, strings.Join(lines, "\n"))
-}
-
-func undo(ctx context.Context, w task.Writer, p Params, _ Result) error {
+func undo(ctx context.Context, w task.Writer, p Params, _ task.Ran) error {
 	if p.Undo == nil {
 		return nil
 	}
-	argv := words(*p.Undo)
-	out, err := w.Run(ctx, command(p, argv))
-	if err != nil {
-		return err
-	}
-	if out.Status != 0 {
-		return failure(path.Base(argv[0]), Result{Status: int64(out.Status), Stdout: out.Stdout, Stderr: out.Stderr})
-	}
-	return nil
+	argv, prog := words(*p.Undo), program(p)
+	return prog.RunUndo(ctx, w, argv, nil, path.Base(argv[0]))
 }

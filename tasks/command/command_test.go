@@ -67,7 +67,7 @@ func TestRun(t *testing.T) {
 			if changed != tt.changed {
 				t.Errorf("changed: got %t, want %t", changed, tt.changed)
 			}
-			if got := result.(command.Result).Status; got != int64(tt.out.Status) {
+			if got := result.(task.Ran).Status; got != int64(tt.out.Status) {
 				t.Errorf("status: got %d, want %d", got, tt.out.Status)
 			}
 		})
@@ -78,7 +78,7 @@ func TestReadingUsesAQuery(t *testing.T) {
 	h := tasktest.NewHost()
 	h.OnQuery = func(task.Command) (task.Output, error) { return task.Output{Stdout: "6.1\n\n"}, nil }
 	result, _, err := tasktest.Run(t, h, command.Module, "{cmd: uname -r, changed: false}")
-	if err != nil || result.(command.Result).Stdout != "6.1" {
+	if err != nil || result.(task.Ran).Stdout != "6.1" {
 		t.Errorf("got %v (%v), want the output without line ends", result, err)
 	}
 	if w := h.Writes(); len(w) > 0 {

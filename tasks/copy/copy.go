@@ -5,7 +5,6 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"strconv"
 
 	"holdfast/tasks/task"
 )
@@ -70,10 +69,11 @@ func observe(ctx context.Context, r task.Reader, p Params) (State, error) {
 		return s, fmt.Errorf("cannot write %s: it is not a regular file", p.Path)
 	}
 	if info.Kind == task.KindFile {
-		s.Mode = info.Mode.String()
-		if s.Owner, s.Group, err = owners(ctx, r, p, info); err != nil {
+		seen, err := p.attributes().See(ctx, r, info)
+		if err != nil {
 			return s, err
 		}
+		s.Mode, s.Owner, s.Group = seen.Mode, seen.Owner, seen.Group
 		if s.Content, err = r.Digest(ctx, string(p.Path)); err != nil {
 			return s, err
 		}
@@ -91,30 +91,11 @@ func observe(ctx context.Context, r task.Reader, p Params) (State, error) {
 	return s, err
 }
 
-// owners returns owner and group as the playbook spells them when it means the
-// same ones by their numbers.
-func owners(ctx context.Context, r task.Reader, p Params, info task.FileInfo) (owner, group string, err error) {
-	owner, group = info.Owner, info.Group
-	if p.Owner != nil && *p.Owner != owner {
-		u, err := r.LookupUser(ctx, owner)
-		if err != nil {
-			return owner, group, err
-		}
-		if u != nil && strconv.FormatInt(u.UID, 10) == *p.Owner {
-			owner = *p.Owner
-		}
-	}
-	if p.Group != nil && *p.Group != group {
-		g, err := r.LookupGroup(ctx, group)
-		if err != nil {
-			return owner, group, err
-		}
-		if g != nil && strconv.FormatInt(g.GID, 10) == *p.Group {
-			group = *p.Group
-		}
-	}
-	return owner, group, nil
+func (p *Params) attributes() task.Attributes {
+	return task.Attributes{Mode: p.Mode, Owner: p.Owner, Group: p.Group}
 }
+
+func (s *State) seen() task.Seen { return task.Seen{Mode: s.Mode, Owner: s.Owner, Group: s.Group} }
 
 func content(ctx context.Context, r task.Reader, p Params) ([]byte, error) {
 	_, src := p.source()
@@ -134,44 +115,17 @@ func diff(p Params, s State) []task.Change {
 		field, _ := p.source()
 		out = append(out, task.ContentChange(field, string(p.Path), s.Content, s.Want))
 	}
-	if p.Mode != nil && p.Mode.String() != s.Mode {
-		out = append(out, task.Set("mode", s.Mode, p.Mode.String()))
-	}
-	if p.Owner != nil && *p.Owner != s.Owner {
-		out = append(out, task.Set("owner", s.Owner, *p.Owner))
-	}
-	if p.Group != nil && *p.Group != s.Group {
-		out = append(out, task.Set("group", s.Group, *p.Group))
-	}
-	return out
+	return append(out, p.attributes().Diff(s.seen())...)
 }
 
 func apply(ctx context.Context, w task.Writer, p Params, s State) error {
-	owner, group := changed(p.Owner, s.Owner), changed(p.Group, s.Group)
 	if s.Want.Digest != s.Content.Digest {
-		return write(ctx, w, p, s, owner, group)
+		return write(ctx, w, p, s)
 	}
-	if owner+group != "" {
-		if err := w.SetOwner(ctx, string(p.Path), owner, group); err != nil {
-			return err
-		}
-	}
-	// A new owner clears the set-user-ID bits, so the mode comes last.
-	if p.Mode != nil {
-		return w.SetMode(ctx, string(p.Path), *p.Mode)
-	}
-	return nil
+	return p.attributes().Apply(ctx, w, string(p.Path), s.seen())
 }
 
-// changed returns what to set, "" for leaving it alone.
-func changed(want *string, have string) string {
-	if want == nil || *want == have {
-		return ""
-	}
-	return *want
-}
-
-func write(ctx context.Context, w task.Writer, p Params, s State, owner, group string) error {
+func write(ctx context.Context, w task.Writer, p Params, s State) error {
 	_, src := p.source()
 	data := []byte(s.Want.Text)
 	if !s.Want.IsText {
@@ -180,6 +134,7 @@ func write(ctx context.Context, w task.Writer, p Params, s State, owner, group s
 			return err
 		}
 	}
+	owner, group := p.attributes().Change(s.seen())
 	return w.WriteFile(ctx, task.FileWrite{
 		Path: string(p.Path), Data: data, Mode: p.Mode, Owner: owner, Group: group,
 		Secret: src.Secret, Validate: p.Validate,

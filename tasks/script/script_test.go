@@ -56,7 +56,7 @@ func TestRun(t *testing.T) {
 			if tt.fails == "" && err != nil || tt.fails != "" && (err == nil || !strings.Contains(err.Error(), tt.fails)) {
 				t.Fatalf("got %v, want %q", err, tt.fails)
 			}
-			if got := result.(script.Result).Stdout; !strings.HasSuffix(got, tt.want) {
+			if got := result.(task.Ran).Stdout; !strings.HasSuffix(got, tt.want) {
 				t.Errorf("output: got %q, want %q", got, tt.want)
 			}
 		})

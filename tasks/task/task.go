@@ -54,7 +54,8 @@ type Def[P, S any] struct {
 	Observe  func(context.Context, Reader, P) (S, error)
 	Diff     func(P, S) []Change // pure; empty means nothing to do
 	Apply    func(context.Context, Writer, P, S) error
-	Undo     func(context.Context, Writer, P, S) error // optional; S is from before Apply
+	// Undo is optional; S is from before Apply. It has no secrets: those of P are made up.
+	Undo func(context.Context, Writer, P, S) error
 	// Irreversible says why there is no Undo although Apply runs commands.
 	Irreversible string
 	// Port says where the SSH server is to listen afterwards; 0 leaves it.
@@ -86,8 +87,8 @@ type ActionDef[P, R any] struct {
 	// Skip is asked before Run: a non-empty answer says why there is nothing to do.
 	Skip    func(context.Context, Reader, P) (string, error)
 	Run     func(context.Context, Writer, P) (R, error)
-	Changed func(P, R) bool // nil: always, unless ReadOnly
-	Undo    func(context.Context, Writer, P, R) error
+	Changed func(P, R) bool                           // nil: always, unless ReadOnly
+	Undo    func(context.Context, Writer, P, R) error // it has no secrets either
 	// Reversible says whether Undo can take these arguments back; nil: when Undo is there.
 	Reversible   func(P) bool
 	Irreversible string
