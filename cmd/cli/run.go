@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,11 +112,12 @@ func (o *playOptions) load(name string) (*load.Playbook, []*load.Host, []*invent
 	if pb == nil {
 		return nil, nil, nil, nil, faults.Err()
 	}
-	compiled, found := load.Compile(pb, load.Options{Modules: tasks.All(), Find: finder.Find, Secret: o.fleet.vault().Known, Version: strings.TrimPrefix(version(), "v"), Tags: splitAll(o.tags)})
-	faults = append(faults, found...)
 	params, found := o.readParams()
 	faults = append(faults, found...)
 	hosts, found := o.fleet.hosts()
+	faults = append(faults, found...)
+	compiled, found := load.Compile(pb, load.Options{Modules: tasks.All(), Find: finder.Find, Secret: o.fleet.vault().Known, Given: given(params, hosts),
+		Version: strings.TrimPrefix(version(), "v"), Tags: splitAll(o.tags)})
 	faults = append(faults, found...)
 	blobs := load.NewBlobs()
 	var bound []*load.Host
@@ -130,6 +132,16 @@ func (o *playOptions) load(name string) (*load.Playbook, []*load.Host, []*invent
 		faults = append(faults, found...)
 	}
 	return compiled, bound, hosts, blobs, faults.Err()
+}
+
+// given tells of a parameter whether the command line or the inventory has a value for it.
+func given(params map[string]*source.Node, hosts []*inventory.Host) func(param string) bool {
+	return func(param string) bool {
+		return params[param] != nil || slices.ContainsFunc(hosts, func(h *inventory.Host) bool {
+			_, ok := h.Vars[param]
+			return ok
+		})
+	}
 }
 
 func splitAll(list []string) []string {

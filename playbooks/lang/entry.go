@@ -169,8 +169,14 @@ func (p *parser) block(e *Entry, key string, n *source.Node, path string) {
 func (p *parser) guard(n *source.Node, path string) *Guard {
 	g := &Guard{Pos: n.Pos, Within: DefaultWithin}
 	p.keys(n, path, map[string]func(*source.Node){
-		"within": p.duration(path+".within", 10*time.Second, time.Hour, &g.Within),
-		"via":    func(v *source.Node) { g.Via = p.via(v, path+".via") },
+		"within": func(v *source.Node) {
+			if v.Kind == source.Scalar && strings.Contains(v.Text, "${") {
+				g.Lasts = v
+				return
+			}
+			p.duration(path+".within", leastWithin, mostWithin, &g.Within)(v)
+		},
+		"via": func(v *source.Node) { g.Via = p.via(v, path+".via") },
 	})
 	if len(g.Via) == 0 {
 		g.Via = []Via{{Pos: n.Pos}}

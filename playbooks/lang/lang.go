@@ -142,6 +142,8 @@ type Guard struct {
 	Pos    source.Pos
 	Via    []Via
 	Within time.Duration
+	// Lasts is the expression that says how long it waits; nil: Within is known.
+	Lasts *source.Node
 }
 
 // Via is a way into the host that must work after the block. Each value may be an
@@ -153,6 +155,15 @@ type Via struct {
 
 // DefaultWithin is how long a guard waits that names no time.
 const DefaultWithin = 90 * time.Second
+
+// What a guard may be told to wait.
+const (
+	leastWithin = 10 * time.Second
+	mostWithin  = time.Hour
+)
+
+// ParseWithin reads how long a guard waits.
+func ParseWithin(text string) (time.Duration, error) { return between(text, leastWithin, mostWithin) }
 
 // Rollback is the on_failure that takes back what was changed.
 const Rollback = "rollback"

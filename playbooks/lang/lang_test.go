@@ -160,6 +160,7 @@ func TestGuardFaults(t *testing.T) {
 		{"a way that is a text", guard("{via: admin}"), "p.yml:4:43: tasks[0].guard.via[0]: want a mapping, got a value"},
 		{"too short", guard("{within: 5s}"), "p.yml:4:46: tasks[0].guard.within: 5s is out of range: want 10s to 1h"},
 		{"too long", guard("{within: 2h}"), "p.yml:4:46: tasks[0].guard.within: 2h is out of range: want 10s to 1h"},
+		{"a time by an expression", guard("{within: '${params.x}'}"), ""},
 		{"not on a block", head + "tasks:\n  - {command: {}, guard: {}}", "p.yml:4:26: tasks[0].guard: only goes with a block of tasks"},
 		{"with a rescue", head + "tasks:\n  - {tasks: [{command: {}}], rescue: [{command: {}}], guard: {}}",
 			"p.yml:4:62: tasks[0].guard: a block with a guard has no rescue and no always: the guard takes it back"},

@@ -175,21 +175,28 @@ const maxDuration = 7 * 24 * time.Hour
 // duration reads a time from least to most.
 func (p *parser) duration(path string, least, most time.Duration, dst *time.Duration) func(*source.Node) {
 	return func(n *source.Node) {
-		var d task.Duration
 		if n.Kind != source.Scalar {
 			p.faults.Addf(n.Pos, path, "want a duration, got %s", n.Kind)
 			return
 		}
-		if err := d.UnmarshalText([]byte(n.Text)); err != nil {
+		d, err := between(n.Text, least, most)
+		if err != nil {
 			p.faults.Addf(n.Pos, path, "%s", err)
 			return
 		}
-		if d.Std() < least || d.Std() > most {
-			p.faults.Addf(n.Pos, path, "%s is out of range: want %s to %s", n.Text, short(least), short(most))
-			return
-		}
-		*dst = d.Std()
+		*dst = d
 	}
+}
+
+func between(text string, least, most time.Duration) (time.Duration, error) {
+	var d task.Duration
+	if err := d.UnmarshalText([]byte(text)); err != nil {
+		return 0, err
+	}
+	if d.Std() < least || d.Std() > most {
+		return 0, fmt.Errorf("%s is out of range: want %s to %s", text, short(least), short(most))
+	}
+	return d.Std(), nil
 }
 
 // short writes a time as playbooks do: 10s, 1h, 7d.

@@ -110,6 +110,8 @@ func (c *hostCheck) once(n *Node, sc *Scope) {
 		if n.Guard != nil {
 			_, _, err := n.Guard.Resolve(c.ctx, sc)
 			c.add(n, err)
+			_, _, err = n.Guard.Within(c.ctx, sc)
+			c.add(n, err)
 		}
 		c.nodes(n.Tasks, sc)
 		c.nodes(n.Rescue, sc)

@@ -12,7 +12,8 @@ import (
 
 // Guard is a guard that was compiled.
 type Guard struct {
-	Within time.Duration
+	within time.Duration
+	lasts  *Tree // says what within is, unless nil
 	via    []via
 }
 
@@ -28,7 +29,10 @@ func (c *compiler) guard(sc *scope, g *lang.Guard, path string) *Guard {
 	if c.guards > 0 {
 		c.faults.Addf(g.Pos, path, "a guard cannot be inside a guard").Hint = "put them one after the other"
 	}
-	out := &Guard{Within: g.Within}
+	out := &Guard{within: g.Within}
+	if g.Lasts != nil {
+		out.lasts = c.value(sc, g.Lasts, path+".within", &expr.Type{Kind: expr.String})
+	}
 	for i, v := range g.Via {
 		at := path + ".via[" + strconv.Itoa(i) + "]"
 		one := func(n *source.Node, key string, kind expr.Kind) *Tree {
@@ -60,6 +64,22 @@ func (c *compiler) reboots(n *Node) {
 	case n.Entry.Retry != nil:
 		add("a reboot is not tried again", "say with timeout how long to wait for the host")
 	}
+}
+
+// Within evaluates how long the guard waits.
+func (g *Guard) Within(ctx context.Context, sc *Scope) (time.Duration, *expr.Unknown, error) {
+	if g.lasts == nil {
+		return g.within, nil, nil
+	}
+	n, res, err := g.lasts.resolve(ctx, sc.Vars(), &SecretTable{})
+	if err != nil || res.unknown != nil {
+		return 0, res.unknown, err
+	}
+	d, err := lang.ParseWithin(n.Text)
+	if err != nil {
+		return 0, nil, &source.Fault{Pos: n.Pos, Path: g.lasts.path, Message: err.Error()}
+	}
+	return d, nil, nil
 }
 
 // Resolve evaluates the paths.

@@ -25,6 +25,9 @@ type Options struct {
 	Find func(name string) (*lang.Playbook, source.Faults)
 	// Secret faults the name of a secret that no host can have. Nil looks at none.
 	Secret func(name string) error
+	// Given reports whether a parameter has a value other than its default, for any host.
+	// A secret that only such a default names need not exist. Nil: none has.
+	Given func(param string) bool
 	// Version is this program's version, for needs.
 	Version string
 	// Tags keeps only the tasks that have one of them; empty keeps all.
@@ -143,6 +146,11 @@ func Compile(pb *lang.Playbook, opts Options) (*Playbook, source.Faults) {
 		c.modules[m.Name] = m
 	}
 	out := c.playbook(pb, "", "", nil)
+	for _, p := range out.params {
+		if opts.Given == nil || !opts.Given(p.lang.Name) {
+			c.faults = append(c.faults, p.unnamed...)
+		}
+	}
 	out.OneWay = c.oneWay
 	out.Count = count(out.Tasks) + count(out.Verify)
 	for _, tag := range opts.Tags {

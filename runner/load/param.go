@@ -20,6 +20,9 @@ type param struct {
 	typ    *expr.Type
 	check  *Expr
 	secret bool // its values hold secrets
+	// unnamed faults the secrets of its default that nothing is behind. They matter only
+	// where no other value is given.
+	unnamed source.Faults
 }
 
 // kinds maps the types of parameters to those of expressions.
@@ -48,8 +51,8 @@ func (c *compiler) params(pb *lang.Playbook) []*param {
 			if len(faults) == 0 {
 				faults = cp.accept(v, p.Default, path)
 			}
-			faults = append(faults, c.namedSecrets(v, p.Default, path+".default")...)
 			c.faults = append(c.faults, faults...)
+			cp.unnamed = c.namedSecrets(v, p.Default, path+".default")
 		}
 		out = append(out, cp)
 	}

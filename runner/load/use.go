@@ -109,7 +109,11 @@ func (c *compiler) with(sc *scope, n *Node) map[string]*Tree {
 		out[kv.Key.Text] = c.given(sc, n.Use.params[i], kv.Value, path)
 	}
 	for _, p := range n.Use.params {
-		if p.lang.Required && out[p.lang.Name] == nil {
+		if out[p.lang.Name] != nil {
+			continue
+		}
+		c.faults = append(c.faults, p.unnamed...)
+		if p.lang.Required {
 			c.faults.Addf(n.Entry.UsePos, n.Path+".with."+p.lang.Name, "missing, the playbook %q requires it", n.Entry.Use).Hint = p.lang.Doc
 		}
 	}
