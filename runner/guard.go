@@ -36,6 +36,11 @@ type guardRun struct {
 // defaultWithin is how long a guard that nobody asked for waits.
 const defaultWithin = 90 * time.Second
 
+// reloading is how long a server gets to do what it was told. A reload of sshd is a signal
+// that it takes in its own time, after systemd has called it done; whoever comes before is
+// let in by the old settings, and would prove nothing.
+const reloading = time.Second
+
 func newGuard(paths []Path, within time.Duration) *guardRun {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
@@ -65,10 +70,11 @@ func (h *hostRun) guardOf(p *wire.Program) *guardRun {
 	g := h.guard
 	// A handler that restarts the SSH server brings into force what was written before.
 	if g == nil && (h.risky(p.Steps) || p.Flush && h.hot) {
-		way := h.moved(p.Steps)
-		g = newGuard([]Path{way}, defaultWithin)
+		g = newGuard(h.moved(p.Steps), defaultWithin)
 		g.risky, g.own, g.also = true, true, h.earlier(p.Steps)
-		g.ways = []task.Way{{User: way.User}}
+		for _, way := range g.paths {
+			g.ways = append(g.ways, task.Way{User: way.User})
+		}
 	}
 	if g != nil {
 		p.Guarded = g.spec()
@@ -87,17 +93,22 @@ func (h *hostRun) earlier(steps []wire.Step) []int {
 	})
 }
 
-// moved is the path of the connection as it will be after the steps: one of them may
-// move the port of the SSH server. What the host takes for its port may be another one
-// outside, so that a step which leaves it alone does not change the path.
-func (h *hostRun) moved(steps []wire.Step) Path {
-	p := h.present()
+// moved are the paths that let somebody in as they will be after the steps: one of them
+// may move the port of the SSH server. What the host takes for its port may be another
+// one outside, so that a step which leaves it alone does not change a path.
+func (h *hostRun) moved(steps []wire.Step) []Path {
+	paths := slices.Clone(h.proved)
+	if paths == nil {
+		paths = []Path{h.present()}
+	}
 	for i := range steps {
 		if port := h.meta[steps[i].N].port; port != 0 && port != h.session.Welcome.Facts.Login.ServerPort {
-			p.Port = int(port)
+			for n := range paths {
+				paths[n].Port = int(port)
+			}
 		}
 	}
-	return p
+	return paths
 }
 
 // present is the path of the connection that the run uses.
@@ -115,11 +126,15 @@ func (h *hostRun) guarded(ctx context.Context, n *load.Node, sc *load.Scope) err
 		return err
 	}
 	via, unknown, err := n.Guard.Resolve(ctx, sc)
+	var within time.Duration
+	if err == nil && unknown == nil {
+		within, unknown, err = n.Guard.Within(ctx, sc)
+	}
 	if err == nil && unknown != nil && h.run.opts.Mode == event.Plan {
 		return h.unknown(ctx, visit{node: n, sc: sc, outer: sc}, *unknown)
 	}
 	if err == nil && unknown != nil {
-		err = errors.New("the paths of a guard must be known before it begins")
+		err = errors.New("the paths and the time of a guard must be known before it begins")
 	}
 	if err != nil {
 		return h.fault(ctx, visit{node: n, sc: sc, outer: sc}, err)
@@ -140,7 +155,7 @@ func (h *hostRun) guarded(ctx context.Context, n *load.Node, sc *load.Scope) err
 		paths = append(paths, p)
 		ways = append(ways, task.Way{User: p.User, Port: int64(v.Port)})
 	}
-	g := newGuard(paths, n.Guard.Within)
+	g := newGuard(paths, within)
 	g.ways = ways
 	h.guard = g
 	defer func() { h.guard = nil }()
@@ -172,6 +187,10 @@ func (h *hostRun) settleGuard(ctx context.Context, g *guardRun, failed error) er
 		return h.concludeGuard(st, err)
 	}
 	deadline := time.Now().Add(g.within)
+	select {
+	case <-time.After(min(reloading, g.within/4)):
+	case <-ctx.Done():
+	}
 	for i, p := range g.paths {
 		st, err := h.prove(ctx, g, i, p, &deadline)
 		if err != nil {
@@ -179,6 +198,9 @@ func (h *hostRun) settleGuard(ctx context.Context, g *guardRun, failed error) er
 			break
 		}
 		h.tell(event.Event{Guard: &event.Guard{Status: "proved", Paths: []string{p.String()}}})
+		if !g.risky && i == len(g.paths)-1 {
+			h.proved = g.paths // its author may close other ways, that of our connection too
+		}
 		if guard.Status(st.Status).Final() {
 			return h.concludeGuard(st, nil)
 		}
@@ -355,6 +377,9 @@ func (h *hostRun) concludeGuard(st *wire.GuardState, err error) error {
 	h.tell(event.Event{Guard: &event.Guard{Status: plain.Line(st.Status), Message: plain.Line(st.Message), Error: plain.Line(st.Error)}})
 	switch guard.Status(st.Status) {
 	case guard.Confirmed:
+		if h.guard != nil {
+			h.risks = nil // what is in force and was confirmed no later guard takes back
+		}
 		return h.cut // without the connection nothing more can be done
 	case guard.Undone, guard.Broken:
 		h.verdict, h.failed = st.Status, true

@@ -39,7 +39,8 @@ type hostRun struct {
 	meta     map[int]*stepMeta    // what the host's answers refer to
 	waiting  []event.TaskFinished // outcomes of entries behind those in the batch
 	open     *stepMeta            // the task that was told to have begun
-	risks    []int                // steps so far that could cut the connection
+	risks    []int                // steps that could cut the connection, since a guard with paths of its own
+	proved   []Path               // of the last such guard, once each let somebody in
 	hot      bool                 // a handler could
 	left     int                  // steps of handlers that earlier runs left
 	rescues  int                  // blocks around with a rescue

@@ -208,6 +208,10 @@ func keepable(steps []wire.Step) []wire.Step {
 // needsSecrets reports whether steps cannot run with what the host has kept of them.
 func needsSecrets(steps []wire.Step) bool {
 	return slices.ContainsFunc(steps, func(st wire.Step) bool {
-		return bytes.Contains(st.Args, []byte(`"`+withheld+`"`)) || bytes.Contains(st.Args, []byte(`"`+task.SecretKey+`"`))
+		return revealed(st.Args) || bytes.Contains(st.Args, []byte(`"`+task.SecretKey+`"`))
 	})
 }
+
+// revealed reports whether the host has kept nothing of arguments, because they revealed
+// a secret.
+func revealed(args json.RawMessage) bool { return bytes.Contains(args, []byte(`"`+withheld+`"`)) }

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"holdfast/playbooks/source"
+	"holdfast/runner/guard"
 	"holdfast/runner/host"
 	"holdfast/runner/journal"
 	"holdfast/runner/wire"
@@ -390,6 +391,11 @@ func (s *server) stateDir() (string, error) {
 const lockWait = 10 * time.Second
 
 func (s *server) takeLock() error {
+	done, err := s.afterGuard()
+	if err != nil {
+		return s.refuse(err.Error())
+	}
+	defer done()
 	holder := journal.Holder{Run: s.hello.Run, Controller: s.hello.Controller, User: s.hello.User, Command: s.hello.Command, Since: now()}
 	lock, err := s.store.Lock(holder)
 	var locked *journal.Locked
@@ -410,6 +416,18 @@ func (s *server) takeLock() error {
 	}
 	s.lock = lock
 	return nil
+}
+
+// afterGuard waits for a guard that takes its change back at this moment, and keeps it
+// from beginning until done is called: it writes without the lock, and a number that is
+// given out meanwhile would end it half way.
+func (s *server) afterGuard() (done func(), err error) {
+	g := guard.Open(s.store.Dir())
+	st, err := g.State()
+	if err != nil || st.Status == guard.None || st.Status.Final() {
+		return func() {}, err // a host without room must do without the guard's files
+	}
+	return g.Turn()
 }
 
 // recall loads what earlier runs left: pending handlers, and the runs that can be

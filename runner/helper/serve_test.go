@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/runner/guard"
 	"holdfast/runner/journal"
 	"holdfast/runner/wire"
 	"holdfast/tasks/task"
@@ -110,6 +111,51 @@ func TestLockNamesItsHolder(t *testing.T) {
 	_ = first.end()
 	if w := begin(t, state).hello("apply"); w.Fence < 2 {
 		t.Errorf("got the number %d, want a higher one", w.Fence)
+	}
+}
+
+// TestRunWaitsForAGuard: a guard takes its change back without the lock. A run that comes
+// in the middle waits for it, and does not take the right to write from it.
+func TestRunWaitsForAGuard(t *testing.T) {
+	_, state := place(t)
+	first := begin(t, state)
+	first.hello("apply")
+	_ = first.end()
+	g := guard.Open(state)
+	if err := g.Arm(guard.State{Run: "r-guarded", Within: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	turn, err := g.Turn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := g.Claim(true, "it was due"); err != nil || st == nil {
+		t.Fatalf("Claim: got %+v, %v", st, err)
+	}
+	store, err := journal.Open(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	right, err := store.Seize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := begin(t, state)
+	c.say(&wire.Message{Hello: &wire.Hello{Min: 1, Max: 1, Run: "r-next", Mode: "apply"}})
+	select {
+	case m := <-c.heard:
+		t.Errorf("got %+v while the guard takes its change back, want nothing", m)
+	case <-time.After(200 * time.Millisecond):
+	}
+	if err := right.Check(); err != nil {
+		t.Error(err)
+	}
+	if err := g.Verdict(guard.Undone, "taken back"); err != nil {
+		t.Fatal(err)
+	}
+	turn()
+	if m := c.hear(); m == nil || m.Welcome == nil {
+		t.Errorf("got %+v, want a welcome", m)
 	}
 }
 

@@ -210,7 +210,8 @@ func (s *server) conclude(results []host.UndoResult, err error) {
 	}
 }
 
-// bound makes a task of the past ready again. Its secrets are not on the host.
+// bound makes a task of the past ready again. Its secrets are not on the host, and no undo
+// needs them.
 func (s *server) bound(t *journal.TaskRecord) (*task.Bound, error) {
 	m := s.modules[t.Module]
 	if m == nil {
@@ -227,12 +228,12 @@ func (s *server) bound(t *journal.TaskRecord) (*task.Bound, error) {
 // state needs what it was before, that of an action its arguments only: it is for an
 // action too whose end nobody saw.
 func (s *server) hasUndo(t *journal.TaskRecord) error {
+	if revealed(t.Args) {
+		return fmt.Errorf("%w: its arguments revealed a secret, and secrets are not kept on the host", host.ErrIrreversible)
+	}
 	b, err := s.bound(t)
-	switch {
-	case err != nil, b.Undo == nil, !s.modules[t.Module].Action && len(savedState(t)) == 0:
+	if err != nil || b.Undo == nil || !s.modules[t.Module].Action && len(savedState(t)) == 0 {
 		return host.ErrIrreversible
-	case needsSecrets([]wire.Step{{Args: t.Args}}):
-		return fmt.Errorf("%w: its undo needs a secret, and secrets are not kept on the host", host.ErrIrreversible)
 	}
 	return nil
 }

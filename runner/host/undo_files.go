@@ -35,7 +35,7 @@ func (u *undo) file(ctx context.Context, w *writer, e *journal.Entry) (step, err
 	switch expected := u.expect[e.Resource].content; {
 	case before.Kind == task.KindDir && before.Digest != "", strings.HasPrefix(expected, treeContent):
 		look = treeLook
-	case e.Finished && before.Digest == "" && expected == "":
+	case e.Finished && before.Digest == "" && expected == "" && u.origin[e.Resource].content == "":
 		look = plainLook
 	}
 	now, err := w.present(e.Resource, look)

@@ -110,17 +110,23 @@ func notThere(err error) error {
 	return err
 }
 
-// userStarting asks the system's manager whether the account's is on its way.
+// userStarting asks the system's manager whether the account's is on its way. Early in a
+// boot nobody has asked for it yet: logind does so before it is up itself, for all who linger.
 func userStarting(ctx context.Context, uid uint32) (bool, error) {
 	m, err := Connect(ctx)
 	if err != nil {
 		return false, err
 	}
-	st, err := m.State(ctx, fmt.Sprintf("user@%d.service", uid))
+	logind, err := m.State(ctx, "systemd-logind.service")
+	var st State
+	if err == nil {
+		st, err = m.State(ctx, fmt.Sprintf("user@%d.service", uid))
+	}
 	if err = errors.Join(err, m.Close()); err != nil {
 		return false, err
 	}
-	return st.ActiveState == "active" || st.ActiveState == "activating" || st.job != 0, nil
+	booting := logind.ActiveState == "activating" || logind.ActiveState == "inactive" && logind.job != 0
+	return booting || st.ActiveState == "active" || st.ActiveState == "activating" || st.job != 0, nil
 }
 
 // Close ends the connection.
