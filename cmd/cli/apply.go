@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"holdfast/cmd/render"
 	"holdfast/runner"
 	"holdfast/runner/event"
 )
@@ -38,7 +39,7 @@ alone: 'holdfast runs attach' shows how it goes, 'holdfast runs abort' ends it.`
 				if err != nil || done.Code != runner.CodeOK || done.Changed == 0 {
 					return firstOf(err, finish(done))
 				}
-				if !env.ask(fmt.Sprintf("apply these changes to %s?", plural(done.Changed, "host"))) {
+				if !env.ask(fmt.Sprintf("apply these changes to %s?", render.Plural(done.Changed, "host"))) {
 					return &exit{runner.CodeOK}
 				}
 			}

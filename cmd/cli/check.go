@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"holdfast/cmd/render"
 	"holdfast/playbooks/source"
 	"holdfast/runner"
 )
@@ -32,7 +33,7 @@ expressions, files that are not there. The exit status is 3 when there is one.`,
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(env.Stdout, "%s %s: no faults, checked for %s\n", pb.Lang.Name, pb.Lang.Version, plural(len(hosts), "host"))
+			fmt.Fprintf(env.Stdout, "%s %s: no faults, checked for %s\n", pb.Lang.Name, pb.Lang.Version, render.Plural(len(hosts), "host"))
 			return nil
 		},
 	}

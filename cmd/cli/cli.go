@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -40,6 +41,7 @@ type Env struct {
 	// stop is closed by the first interrupt.
 	stop     chan struct{}
 	stopOnce sync.Once
+	atOnce   atomic.Bool // that ends what is being done
 }
 
 // SystemEnv returns the surroundings of the process.
@@ -98,7 +100,9 @@ func (env *Env) signals() (context.Context, context.CancelFunc) {
 			}
 			if n == 0 {
 				env.stopOnce.Do(func() { close(env.stop) })
-				env.warn("stopping after the current step; interrupt again to stop now", "")
+				if !env.atOnce.Load() {
+					env.warn("stopping after the current step; interrupt again to stop now", "")
+				}
 				continue
 			}
 			cancel()
@@ -115,6 +119,7 @@ func (env *Env) signals() (context.Context, context.CancelFunc) {
 // untilStopped returns a context that the first interrupt ends, for work that has
 // no steps to finish.
 func (env *Env) untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
+	env.atOnce.Store(true)
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		select {
@@ -158,7 +163,7 @@ func (env *Env) code(err error) int {
 		code = runner.CodeInterrupted
 	case errors.As(err, &faults):
 		fmt.Fprintln(env.Stderr, env.redactor.String(faults.Error()))
-		env.errorLine(fmt.Sprintf("%s found, no host was contacted", plural(len(faults), "fault")))
+		env.errorLine(fmt.Sprintf("%s found, no host was contacted", render.Plural(len(faults), "fault")))
 		return runner.CodeFaults
 	case errors.As(err, &fault):
 		code, hint = runner.CodeFaults, fault.Hint
@@ -203,13 +208,6 @@ func (env *Env) warn(message, hint string) {
 func (env *Env) line(kind, message string) {
 	message = env.redactor.String(strings.ReplaceAll(message, "\n", "\n  "))
 	fmt.Fprintf(env.Stderr, "holdfast: %s: %s\n", kind, message)
-}
-
-func plural(n int, word string) string {
-	if n == 1 {
-		return "1 " + word
-	}
-	return fmt.Sprintf("%d %ss", n, word)
 }
 
 // path makes a path of the command line absolute against the working directory.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"holdfast/cmd/render"
 	"holdfast/inventory"
 	"holdfast/runner/plain"
 	"holdfast/runner/remote"
@@ -55,7 +56,7 @@ func (env *Env) guardAction(action, short string, by *time.Duration) *cobra.Comm
 				return faults.Err()
 			}
 			if len(hosts) != 1 {
-				return usagef("name one host", "%q selects %s", args[0], plural(len(hosts), "host"))
+				return usagef("name one host", "%q selects %s", args[0], render.Plural(len(hosts), "host"))
 			}
 			ctx, cancel := env.untilStopped(cmd.Context())
 			defer cancel()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"holdfast/cmd/render"
 	"holdfast/inventory"
 	"holdfast/runner"
 	"holdfast/runner/event"
@@ -125,7 +126,7 @@ func (o *playOptions) resume(ctx context.Context, r *history.Run, done map[strin
 		}
 	}
 	if len(left) == 0 {
-		fmt.Fprintf(o.env.Stdout, "nothing is left to do: the run %s came to its end on %s\n", r.ID, plural(len(hosts), "host"))
+		fmt.Fprintf(o.env.Stdout, "nothing is left to do: the run %s came to its end on %s\n", r.ID, render.Plural(len(hosts), "host"))
 		return nil
 	}
 	finished, err := o.engine(ctx, runner.Options{Mode: event.Apply, Playbook: pb, Bound: todo, Hosts: left, Blobs: blobs})

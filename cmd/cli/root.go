@@ -27,7 +27,7 @@ truth, applies it, looks again, and can take every change back.`,
 		}
 	}
 	add("run", newCheckCmd(env), newPlanCmd(env), newApplyCmd(env), newVerifyCmd(env), newAuditCmd(env), newUndoCmd(env), newGuardCmd(env))
-	add("look", newStatusCmd(env), newHostsCmd(env), newFactsCmd(env), newRunsCmd(env), newBlameCmd(env), newLedgerCmd(env), newShowCmd(env), newSSHCmd(env))
+	add("look", newStatusCmd(env), newHostsCmd(env), newFactsCmd(env), newRunsCmd(env), newBlameCmd(env), newLedgerCmd(env), newShowCmd(env), newLogsCmd(env), newSSHCmd(env))
 	add("help", newInitCmd(env), newTrustCmd(env), newSecretCmd(env), newDocCmd(env), newPlaybooksCmd(env), newSandboxCmd(env), newVersionCmd(env))
 	root.AddCommand(newHelperCmd(env))
 	root.SetHelpCommandGroupID("help")

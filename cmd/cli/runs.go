@@ -71,7 +71,7 @@ func (env *Env) runsList(answers []answer, format string) error {
 		if len(answers) == 0 {
 			return nil
 		}
-		_, err := fmt.Fprintf(env.Stdout, "no run is remembered on %s\n", plural(len(answers), "host"))
+		_, err := fmt.Fprintf(env.Stdout, "no run is remembered on %s\n", render.Plural(len(answers), "host"))
 		return err
 	}
 	_, err := fmt.Fprint(env.Stdout, render.Table([]string{"run", "playbook", "started", "by", "command", "status", "changes", "hosts"}, rows))

@@ -160,7 +160,7 @@ func rotation(i secrets.Info) string {
 func (o *secretOptions) row(i secrets.Info) []string {
 	set, age, state := "not known", "-", ""
 	if !i.Set.IsZero() {
-		set, age = i.Set.Format("2006-01-02"), plural(o.days(i), "day")
+		set, age = i.Set.Format("2006-01-02"), render.Plural(o.days(i), "day")
 	}
 	if i.Overdue {
 		state = "OVERDUE"
@@ -218,7 +218,7 @@ func (o *secretOptions) check() error {
 		return err
 	}
 	if o.format == "text" {
-		fmt.Fprintf(o.env.Stdout, "%s, %d serious of %s\n", plural(len(refs), "secret"), serious, plural(len(found), "finding"))
+		fmt.Fprintf(o.env.Stdout, "%s, %d serious of %s\n", render.Plural(len(refs), "secret"), serious, render.Plural(len(found), "finding"))
 	}
 	if serious > 0 {
 		return &exit{runner.CodeFailed}

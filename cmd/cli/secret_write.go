@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"holdfast/cmd/render"
 	"holdfast/runner"
 	"holdfast/runner/secrets"
 	"holdfast/tasks/secret"
@@ -213,8 +214,6 @@ func (o *secretOptions) edit(ctx context.Context, s *secrets.Store, ref secrets.
 		text = oneLine(text) // editors put an end to the last line
 	}
 	switch {
-	case o.env.stopped():
-		return &exit{runner.CodeInterrupted}
 	case changed(s, ref, before):
 		return &secrets.Fault{Message: "it was changed by something else while it was edited, and what was edited is not kept", Hint: "edit it again"}
 	case text == old.Reveal():
@@ -239,7 +238,12 @@ func (o *secretOptions) runEditor(ctx context.Context, editor []string, name str
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = editorPatience
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = o.env.Stdin, o.env.Stdout, o.env.Stderr
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	if o.env.stopped() {
+		o.env.warn("interrupted, nothing was written", "")
+		return &exit{runner.CodeInterrupted}
+	}
+	if err != nil {
 		return &secrets.Fault{Message: fmt.Sprintf("the editor %s failed, nothing was written: %s", editor[0], err)}
 	}
 	return nil
@@ -325,7 +329,7 @@ func (o *secretOptions) rekey(all bool) error {
 		return err
 	}
 	if o.format == "text" {
-		fmt.Fprintf(o.env.Stdout, "%s encrypted anew, %d fine already, %d failed\n", plural(done, "secret"), fine, failed)
+		fmt.Fprintf(o.env.Stdout, "%s encrypted anew, %d fine already, %d failed\n", render.Plural(done, "secret"), fine, failed)
 	}
 	if failed > 0 {
 		return &exit{runner.CodeFailed}

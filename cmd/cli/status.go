@@ -302,7 +302,7 @@ func (s *standing) text(hosts []*hostStatus, kept []secretStatus) {
 		}
 	}
 	if len(due) == 0 {
-		fmt.Fprintf(s.env.Stdout, "\nnothing is overdue: %s, %s\n", plural(len(hosts), "host"), plural(len(kept), "secret"))
+		fmt.Fprintf(s.env.Stdout, "\nnothing is overdue: %s, %s\n", render.Plural(len(hosts), "host"), render.Plural(len(kept), "secret"))
 		return
 	}
 	fmt.Fprintf(s.env.Stdout, "\noverdue:\n  %s\n", strings.Join(due, "\n  "))
@@ -337,5 +337,5 @@ func (s *standing) dueSecret(k secretStatus) string {
 		return name + "nobody knows how old it is: " + k.Note
 	}
 	day := 24 * time.Hour
-	return name + fmt.Sprintf("set %s ago, due %s", plural(int(s.env.Now().Sub(*k.Set)/day), "day"), k.Due.Format("2006-01-02"))
+	return name + fmt.Sprintf("set %s ago, due %s", render.Plural(int(s.env.Now().Sub(*k.Set)/day), "day"), k.Due.Format("2006-01-02"))
 }

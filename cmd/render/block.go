@@ -218,7 +218,7 @@ func diff(d string) []line {
 		out = append(out, line{{"  " + strings.TrimSuffix(strings.ReplaceAll(l, "\t", "    "), "\r"), st}})
 	}
 	if rest > 0 {
-		out = append(out, line{{"  … " + plural(rest, "more line"), dim}})
+		out = append(out, line{{"  … " + Plural(rest, "more line"), dim}})
 	}
 	return out
 }

@@ -124,7 +124,7 @@ func (v *textView) total(now time.Time) line {
 			waiting++
 		}
 	}
-	l := line{{fmt.Sprintf("%d of %s done", done, plural(len(v.names), "host")), strong}}
+	l := line{{fmt.Sprintf("%d of %s done", done, Plural(len(v.names), "host")), strong}}
 	if failed > 0 {
 		l = append(l, span{fmt.Sprintf(", %d not well", failed), alarm})
 	}

@@ -33,7 +33,7 @@ func (v *textView) hostLine(h *hostView) line {
 	l := line{{pad(h.name, v.column) + "  ", strong}, {word, st}, {": " + counts(v.run.Mode, f.Counts), normal}}
 	l = append(l, span{"  " + duration(f.Duration), dim})
 	if v.opts.Verbose && f.RoundTrips > 0 {
-		l = append(l, span{fmt.Sprintf(", %s, %s up, %s down", plural(int(f.RoundTrips), "round trip"),
+		l = append(l, span{fmt.Sprintf(", %s, %s up, %s down", Plural(int(f.RoundTrips), "round trip"),
 			size(f.BytesUp), size(f.BytesDown)), dim})
 	}
 	return l
@@ -89,14 +89,14 @@ func (v *textView) verdict(f *event.RunFinished) (string, style) {
 
 // result counts the hosts, and what came of the tasks.
 func (v *textView) result(f *event.RunFinished) string {
-	hosts := []string{plural(f.OK, "host") + " ok"}
+	hosts := []string{Plural(f.OK, "host") + " ok"}
 	if f.OK != f.Hosts {
-		hosts[0] = fmt.Sprintf("%d of %s ok", f.OK, plural(f.Hosts, "host"))
+		hosts[0] = fmt.Sprintf("%d of %s ok", f.OK, Plural(f.Hosts, "host"))
 	}
 	if f.Detached > 0 && f.OK == 0 {
-		hosts[0] = plural(f.Detached, "host") + " going on alone"
+		hosts[0] = Plural(f.Detached, "host") + " going on alone"
 	} else if f.Detached > 0 {
-		hosts = append(hosts, plural(f.Detached, "host")+" going on alone")
+		hosts = append(hosts, Plural(f.Detached, "host")+" going on alone")
 	}
 	for _, t := range []tally{{label: "failed", n: f.Failed}, {label: "unreachable", n: f.Unreachable}} {
 		if t.n > 0 {
@@ -116,18 +116,18 @@ func (v *textView) effect(f *event.RunFinished) []string {
 	}
 	switch v.run.Mode {
 	case event.Verify:
-		return []string{fmt.Sprintf("%s as described, %d not", plural(sum.Unchanged, "check"), sum.Failed)}
+		return []string{fmt.Sprintf("%s as described, %d not", Plural(sum.Unchanged, "check"), sum.Failed)}
 	case event.UndoPlan:
-		return []string{fmt.Sprintf("%s would be undone on %s, %d refused", plural(sum.Undone, "change"), plural(f.Changed, "host"), sum.Refused), "nothing was done"}
+		return []string{fmt.Sprintf("%s would be undone on %s, %d refused", Plural(sum.Undone, "change"), Plural(f.Changed, "host"), sum.Refused), "nothing was done"}
 	case event.Undo:
-		return []string{fmt.Sprintf("%s undone on %s, %d refused", plural(sum.Undone, "change"), plural(f.Changed, "host"), sum.Refused)}
+		return []string{fmt.Sprintf("%s undone on %s, %d refused", Plural(sum.Undone, "change"), Plural(f.Changed, "host"), sum.Refused)}
 	}
-	out := []string{fmt.Sprintf("%s %s", plural(sum.Changed, "task"), v.changed())}
+	out := []string{fmt.Sprintf("%s %s", Plural(sum.Changed, "task"), v.changed())}
 	if sum.Changed > 0 {
-		out[0] += " on " + plural(f.Changed, "host")
+		out[0] += " on " + Plural(f.Changed, "host")
 	}
 	if sum.Undone > 0 {
-		out = append(out, plural(sum.Undone, "change")+" taken back")
+		out = append(out, Plural(sum.Undone, "change")+" taken back")
 	}
 	if v.run.Mode != event.Plan {
 		return out

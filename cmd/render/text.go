@@ -179,7 +179,7 @@ func (v *textView) start(s *event.RunStarted) {
 	if s.UndoOf != "" {
 		what = append(what, "of run "+s.UndoOf)
 	}
-	on := plural(len(s.Hosts), "host")
+	on := Plural(len(s.Hosts), "host")
 	if len(s.Hosts) == 1 {
 		on = s.Hosts[0]
 	}
@@ -191,7 +191,7 @@ func (v *textView) wave(w *event.Wave) {
 	if w.Of == 1 {
 		return
 	}
-	on := plural(len(w.Hosts), "host")
+	on := Plural(len(w.Hosts), "host")
 	if len(w.Hosts) <= fewHosts {
 		on = strings.Join(w.Hosts, ", ")
 	}

@@ -45,7 +45,8 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f %s", f, unit)
 }
 
-func plural(n int, one string) string {
+// Plural counts things: 1 host, 3 hosts.
+func Plural(n int, one string) string {
 	if n == 1 {
 		return "1 " + one
 	}

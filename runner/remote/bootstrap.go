@@ -57,7 +57,8 @@ type Pushed struct {
 // the magic line.
 type bootstrap struct {
 	proc   Process
-	root   bool // sudo may be in the way
+	name   string // of what is started, for errors
+	root   bool   // sudo may be in the way
 	out    *bufio.Reader
 	nonce  string
 	noise  strings.Builder
@@ -72,6 +73,16 @@ func start(ctx context.Context, conn Conn, bins Binaries, root Root, pushed func
 	if len(bins) == 0 {
 		return nil, errors.New("internal error: this build has no helper to push")
 	}
+	return begin(ctx, conn, "the helper", root, func(b *bootstrap) error {
+		if err := b.run(root, locate(bins, b.nonce)+"\n"); err != nil {
+			return err
+		}
+		return b.await(bins, pushed)
+	})
+}
+
+// begin starts a shell over a connection and has a talk with it, which ends in time.
+func begin(ctx context.Context, conn Conn, name string, root Root, talk func(*bootstrap) error) (*bootstrap, error) {
 	// The set-up's context must not end the process that outlives it; what ends the
 	// process later is Close, after the helper was told.
 	proc, err := conn.Start(context.WithoutCancel(ctx), starter)
@@ -81,9 +92,9 @@ func start(ctx context.Context, conn Conn, bins Binaries, root Root, pushed func
 	if err != nil {
 		return nil, err
 	}
-	b := &bootstrap{proc: proc, root: root.Want, out: bufio.NewReaderSize(proc.Stdout(), 32<<10), nonce: newNonce(), stderr: newTail(proc.Stderr(), 16<<10)}
+	b := &bootstrap{proc: proc, name: name, root: root.Want, out: bufio.NewReaderSize(proc.Stdout(), 32<<10), nonce: newNonce(), stderr: newTail(proc.Stderr(), 16<<10)}
 	stop := context.AfterFunc(ctx, func() { _ = proc.Close() })
-	err = b.run(bins, root, pushed)
+	err = talk(b)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -91,7 +102,7 @@ func start(ctx context.Context, conn Conn, bins Binaries, root Root, pushed func
 		_ = proc.Close()
 		b.stderr.ended(lastWords)
 		if ctx.Err() != nil {
-			err = fmt.Errorf("the helper did not answer in time%s", b.said())
+			err = fmt.Errorf("%s did not answer in time%s", b.name, b.said())
 		}
 		return nil, err
 	}
@@ -104,26 +115,23 @@ func newNonce() string {
 	return hex.EncodeToString(b[:])
 }
 
-func (b *bootstrap) run(bins Binaries, root Root, pushed func(Pushed)) error {
+// run becomes root if wanted and hands over the second line.
+func (b *bootstrap) run(root Root, second string) error {
 	first := elevate(root, b.nonce) + "\n"
-	second := locate(bins, b.nonce) + "\n"
 	if !root.Want || root.Password == nil {
 		if _, err := io.WriteString(b.proc.Stdin(), first+second); err != nil {
 			b.soak()
 			return b.ended()
 		}
-	} else {
-		if err := b.send(first); err != nil {
-			return err
-		}
-		if err := b.password(root); err != nil {
-			return err
-		}
-		if err := b.send(second); err != nil {
-			return err
-		}
+		return nil
 	}
-	return b.await(bins, pushed)
+	if err := b.send(first); err != nil {
+		return err
+	}
+	if err := b.password(root); err != nil {
+		return err
+	}
+	return b.send(second)
 }
 
 func (b *bootstrap) send(s string) error {
@@ -237,7 +245,7 @@ func (b *bootstrap) line(word string) (string, error) {
 		}
 		b.noise.WriteString(text)
 		if b.noise.Len() > wire.MaxNoise {
-			return "", fmt.Errorf("the login printed more than %d KiB and no helper started%s", wire.MaxNoise>>10, b.said())
+			return "", fmt.Errorf("the login printed more than %d KiB and %s did not start%s", wire.MaxNoise>>10, b.name, b.said())
 		}
 	}
 }
@@ -311,7 +319,7 @@ func (b *bootstrap) ended() error {
 			return err
 		}
 	}
-	err := fmt.Errorf("the helper did not start%s", b.said())
+	err := fmt.Errorf("%s did not start%s", b.name, b.said())
 	if cut {
 		return &Lost{err}
 	}

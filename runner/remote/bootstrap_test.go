@@ -161,7 +161,7 @@ func TestTooMuchNoise(t *testing.T) {
 	for _, command := range []string{`yes | head -c 66560`, `yes`, `head -c 66560 /dev/zero`} {
 		c := newTarget(t)
 		noisy(t, c, command)
-		open(t, c, script(t, "lost"), remote.Root{}).fails(t, "the login printed more than 64 KiB and no helper started")
+		open(t, c, script(t, "lost"), remote.Root{}).fails(t, "the login printed more than 64 KiB and the helper did not start")
 	}
 }
 

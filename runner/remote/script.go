@@ -22,6 +22,7 @@ const (
 	wordPlatform = "HOLDFAST-PLATFORM"
 	wordNoPlace  = "HOLDFAST-NOPLACE"
 	wordDamaged  = "HOLDFAST-DAMAGED"
+	wordBegin    = "HOLDFAST-BEGIN" // what follows is the program's output
 )
 
 // elevate returns the first line of the talk: it becomes root if wanted, and
@@ -70,4 +71,15 @@ func locate(bins Binaries, nonce string) string {
 	fmt.Fprintf(&b, `if [ "${x%%%% *}" != "$s" ]; then f=$(df -Pk "$g" | awk 'NR==2{print $4}'); rm -f "$g/.new.$$"; echo; echo HOLDFAST-DAMAGED %s "$f"; exit 3; fi; `, nonce)
 	b.WriteString(`chmod 700 "$g/.new.$$" && mv -f "$g/.new.$$" "$g/$n" && exec "$g/$n" $a`)
 	return b.String()
+}
+
+// tied returns a second line that runs a program, which ends at the latest when its
+// input does: a connection without a terminal that goes away sends no signal.
+func tied(argv []string, nonce string) string {
+	var words []string
+	for _, w := range argv {
+		words = append(words, "'"+strings.ReplaceAll(w, "'", `'\''`)+"'")
+	}
+	return "echo; echo " + wordBegin + " " + nonce + "; exec " + strings.Join(words, " ") + " </dev/null & j=$!; " +
+		`exec 3<&0; { while IFS= read -r l; do :; done; kill $j; } <&3 >/dev/null 2>&1 & w=$!; wait $j; s=$?; kill $w 2>/dev/null; exit $s`
 }
