@@ -17,71 +17,20 @@ import (
 
 	"holdfast/runner/host"
 	"holdfast/runner/journal"
-	"holdfast/runner/sandbox"
+	"holdfast/runner/sandbox/sandboxtest"
 	"holdfast/tasks/task"
 )
 
-// insideHost is set in the throwaway host, where this test runs a second time.
-const insideHost = "HOLDFAST_TEST_INSIDE_HOST"
-
-// TestOnHost boots a throwaway host, copies this test program into it and runs the
-// trials there: they change accounts, packages and units.
+// TestOnHost changes accounts, packages and units.
 func TestOnHost(t *testing.T) {
-	if os.Getenv(insideHost) != "" {
+	sandboxtest.Inside(t, "core", func(t *testing.T) {
 		t.Run("a whole server and back", tryServer)
 		t.Run("packages removed and back", tryRemoval)
 		t.Run("an install that was cut off", tryCutOff)
 		t.Run("units keep their state", tryUnits)
 		t.Run("an orphan without a marker is stopped", tryOrphan)
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	program := filepath.Join(t.TempDir(), "trial")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-tags", "hosts", "-o", program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go test -c: %v\n%s", err, out)
-	}
-	sb, err := sandbox.Open(sandbox.Options{Dir: t.TempDir(), Suite: os.Getenv("HOLDFAST_TEST_SUITE"), Progress: func(s string) { t.Log(s) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := sb.Down(context.WithoutCancel(ctx)); err != nil {
-			t.Error(err)
-		}
-	}()
-	if _, err := sb.Up(ctx, sandbox.UpOptions{Names: []string{"core"}}); err != nil {
-		t.Fatal(err)
-	}
-	binary, err := os.ReadFile(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	put := []string{"sh", "-c", "cat >/root/trial && chmod 755 /root/trial"}
-	if status, err := sb.Exec(ctx, "core", bytes.NewReader(binary), nil, nil, put...); err != nil || status != 0 {
-		t.Fatalf("copying the test program: status %d, %v", status, err)
-	}
-	var out bytes.Buffer
-	status, err := sb.Exec(ctx, "core", nil, &out, &out, "env", insideHost+"=1", "sh", "-c", enter)
-	t.Logf("in the host:\n%s", out.String())
-	if err != nil || status != 0 {
-		t.Fatalf("the trials ended with status %d, %v", status, err)
-	}
+	})
 }
-
-// enter moves the trials into a cgroup of the host's own: logind of systemd 257
-// does not talk to processes that come from outside.
-const enter = `
-for d in /sys/fs/cgroup/systemd /sys/fs/cgroup; do
-	if [ -e $d/cgroup.procs ]; then
-		mkdir -p $d/trial.slice
-		echo $$ >$d/trial.slice/cgroup.procs
-		break
-	fi
-done
-exec /root/trial '-test.run=^TestOnHost$' -test.v`
 
 // rewritten are files that machines rewrite: backups and locks of the account tools,
 // and the linker's cache.

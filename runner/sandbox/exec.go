@@ -41,7 +41,11 @@ func (s *Sandbox) Exec(ctx context.Context, name string, stdin io.Reader, stdout
 	}
 	// A service that the program has started may keep its output open for ever.
 	cmd.WaitDelay = 2 * time.Second
-	err = cmd.Run()
+	if err = cmd.Start(); err == nil {
+		stop := goOn(cmd.Process.Pid)
+		err = cmd.Wait()
+		stop()
+	}
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
@@ -52,4 +56,23 @@ func (s *Sandbox) Exec(ctx context.Context, name string, stdin io.Reader, stdout
 		return exit.ExitCode(), nil
 	}
 	return -1, fmt.Errorf("cannot run %s in host %s: %w", argv[0], name, err)
+}
+
+// goOn keeps an nsenter from stopping: it does when its program is stopped, as a host that
+// shuts down does to all before it kills them, and then never hears of that end.
+func goOn(pid int) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-t.C:
+				_ = syscall.Kill(pid, syscall.SIGCONT) // one that runs takes no notice
+			}
+		}
+	}()
+	return func() { close(done) }
 }

@@ -173,7 +173,8 @@ func testExec(t *testing.T, s *sandbox.Sandbox) {
 	if status, err := s.Exec(ctx, "sb1", nil, nil, nil, "sleep", "4321"); err == nil || status != -1 {
 		t.Errorf("Exec with a limit: got status %d and no error, want -1 and an error", status)
 	}
-	if out, _ := inside(t, s, "sb1", "pgrep -fx 'sleep 4321'"); out != "" {
+	// It is killed by now, and gone as soon as its parent has heard.
+	if out, _ := inside(t, s, "sb1", "for i in $(seq 100); do pgrep -fx 'sleep 4321' >/dev/null || exit 0; sleep 0.1; done; pgrep -fx 'sleep 4321'"); out != "" {
 		t.Errorf("after a cancelled Exec, process %s still runs in the host", out)
 	}
 	if _, err := s.Exec(t.Context(), "nobody", nil, nil, nil, "true"); err == nil {

@@ -20,6 +20,7 @@ import (
 
 	"holdfast/runner/event"
 	"holdfast/runner/sandbox"
+	"holdfast/runner/sandbox/sandboxtest"
 )
 
 // site is the program and the hosts that all tests share.
@@ -62,7 +63,7 @@ func prepared(run func() int) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	site.binary, site.known = filepath.Join(dir, "holdfast"), filepath.Join(dir, "known_hosts")
-	if err := build(); err != nil {
+	if err := sandboxtest.Build("../..", site.binary); err != nil {
 		return 1, err
 	}
 	ctx := context.Background()
@@ -88,24 +89,6 @@ func prepared(run func() int) (code int, err error) {
 		return 1, err
 	}
 	return run(), nil
-}
-
-// build makes the helpers and the program as make does.
-func build() error {
-	for _, step := range []struct {
-		dir  string
-		argv []string
-	}{
-		{"../../runner/helperbin", []string{"go", "generate", "."}},
-		{"../..", []string{"go", "build", "-o", site.binary, "./cmd/holdfast"}},
-	} {
-		cmd := exec.Command(step.argv[0], step.argv[1:]...)
-		cmd.Dir, cmd.Env = step.dir, append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w\n%s", strings.Join(step.argv, " "), err, out)
-		}
-	}
-	return nil
 }
 
 // lab is one test's host and what it needs to work on it.

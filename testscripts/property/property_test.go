@@ -50,6 +50,14 @@ func TestProperty(t *testing.T) {
 	}
 }
 
+// TestSeeds plays what went wrong once: an undo, taken back again, of a file that a run had
+// removed, made and removed.
+func TestSeeds(t *testing.T) {
+	for _, seed := range []uint64{14703248286947189959} {
+		play(t, seed)
+	}
+}
+
 // game is one round: a folder that tasks change, the host's memory, and dice.
 type game struct {
 	t     *testing.T

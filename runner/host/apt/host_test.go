@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,54 +16,11 @@ import (
 	"time"
 
 	"holdfast/runner/host/apt"
-	"holdfast/runner/sandbox"
+	"holdfast/runner/sandbox/sandboxtest"
 )
 
-// insideHost is set in the throwaway host, where this test runs a second time.
-const insideHost = "HOLDFAST_TEST_INSIDE_HOST"
-
-// TestOnHost boots a throwaway host, copies this test program into it and runs
-// the trials there, since they install and break packages.
-func TestOnHost(t *testing.T) {
-	if os.Getenv(insideHost) != "" {
-		trials(t)
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	program := filepath.Join(t.TempDir(), "trial")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-tags", "hosts", "-o", program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go test -c: %v\n%s", err, out)
-	}
-	sb, err := sandbox.Open(sandbox.Options{Dir: t.TempDir(), Suite: os.Getenv("HOLDFAST_TEST_SUITE"), Progress: func(s string) { t.Log(s) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := sb.Down(context.WithoutCancel(ctx)); err != nil {
-			t.Error(err)
-		}
-	}()
-	if _, err := sb.Up(ctx, sandbox.UpOptions{Names: []string{"apt"}}); err != nil {
-		t.Fatal(err)
-	}
-	binary, err := os.ReadFile(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	put := []string{"sh", "-c", "cat >/root/trial && chmod 755 /root/trial"}
-	if status, err := sb.Exec(ctx, "apt", bytes.NewReader(binary), nil, nil, put...); err != nil || status != 0 {
-		t.Fatalf("copying the test program: status %d, %v", status, err)
-	}
-	var out bytes.Buffer
-	status, err := sb.Exec(ctx, "apt", nil, &out, &out, "env", insideHost+"=1", "/root/trial", "-test.run=^TestOnHost$", "-test.v")
-	t.Logf("in the host:\n%s", out.String())
-	if err != nil || status != 0 {
-		t.Fatalf("the trials ended with status %d, %v", status, err)
-	}
-}
+// TestOnHost installs and breaks packages.
+func TestOnHost(t *testing.T) { sandboxtest.Inside(t, "apt", trials) }
 
 func trials(t *testing.T) {
 	makeRepository(t)
