@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"holdfast/tasks/task"
@@ -33,6 +34,7 @@ type Params struct {
 	Address   *string           `yaml:"address" validate:"excludes=socket" doc:"Where to connect, host:port, instead of where the URL leads; its host still names the site and the certificate."`
 	Proxy     string            `yaml:"proxy" default:"none" doc:"http://host:port of a proxy, none, or env for what the environment of the host says."`
 	Insecure  bool              `yaml:"insecure" default:"false" doc:"Whether any certificate of the server is accepted."`
+	Optional  bool              `yaml:"optional" default:"false" doc:"Whether no answer within 20 seconds is fine, too; its status is 0, and error says why."`
 }
 
 // Result is the answer.
@@ -40,11 +42,13 @@ type Result struct {
 	Status  int64             `yaml:"status" json:"status" doc:"The status."`
 	Body    string            `yaml:"body" json:"body" doc:"The first 4 KiB of the body, empty when it is not text."`
 	Headers map[string]string `yaml:"headers" json:"headers" doc:"The answer's headers, names in lower case, values joined by commas."`
+	Error   string            `yaml:"error" json:"error" doc:"Why there is no answer, where there may be none."`
 }
 
 const (
-	maxBody = 1 << 20 // of which contains is looked for
-	keep    = 4 << 10
+	maxBody  = 1 << 20 // of which contains is looked for
+	keep     = 4 << 10
+	patience = 20 * time.Second // with a server that may be silent
 )
 
 // Module makes requests.
@@ -70,6 +74,8 @@ func validate(p Params) error {
 		return task.FieldErrorf("body", "a %s request sends none", p.Method)
 	case !p.Secret.IsZero() && p.reads():
 		return task.FieldErrorf("secret_body", "a %s request sends none", p.Method)
+	case p.Optional && !p.reads():
+		return task.FieldErrorf("optional", "nobody would know what a %s request without an answer did", p.Method)
 	case p.Contains != nil && p.Method == "HEAD":
 		return task.FieldErrorf("contains", "the answer to HEAD has no body")
 	case len(p.JSON) > 0 && p.Method == "HEAD":
@@ -129,8 +135,11 @@ func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
 	if p.Address != nil {
 		req.Address = *p.Address
 	}
-	resp, err := w.Fetch(ctx, req)
-	if err != nil {
+	resp, err := fetch(ctx, w, p, req)
+	switch {
+	case err != nil && p.Optional && ctx.Err() == nil:
+		return Result{Headers: map[string]string{}, Error: err.Error()}, nil
+	case err != nil:
 		return Result{}, err
 	}
 	r := Result{Status: int64(resp.Status), Body: text(resp.Body), Headers: map[string]string{}}
@@ -138,6 +147,16 @@ func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
 		r.Headers[strings.ToLower(name)] = strings.Join(values, ", ")
 	}
 	return r, judge(p, r.Status, resp.Body)
+}
+
+// fetch has less patience where there may be no answer: a firewall that drops gives none.
+func fetch(ctx context.Context, w task.Writer, p Params, req task.Request) (task.Response, error) {
+	if p.Optional {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, patience)
+		defer stop()
+	}
+	return w.Fetch(ctx, req)
 }
 
 // text returns the beginning of a body, cut between characters.

@@ -2,6 +2,7 @@ package http_test
 
 import (
 	"encoding/base64"
+	"errors"
 	"maps"
 	"strings"
 	"testing"
@@ -82,6 +83,21 @@ func TestResult(t *testing.T) {
 	}
 }
 
+func TestOptional(t *testing.T) {
+	h := tasktest.NewHost()
+	h.OnFetch = func(task.Request) (task.Response, error) { return task.Response{}, errors.New("connection refused") }
+	result, changed, err := tasktest.Run(t, h, http.Module, "{url: http://x/, optional: true, contains: y}")
+	if r, is := result.(http.Result); err != nil || changed || !is || r.Status != 0 || r.Error != "connection refused" {
+		t.Errorf("no answer: got %+v, changed %v, %v", result, changed, err)
+	}
+	if _, _, err := tasktest.Run(t, h, http.Module, "{url: http://x/}"); err == nil {
+		t.Error("no answer is fine without optional")
+	}
+	if _, _, err := tasktest.Run(t, answering(404, ""), http.Module, "{url: http://x/, optional: true}"); err == nil {
+		t.Error("a wrong answer is fine with optional")
+	}
+}
+
 func TestOnlyReadingIsNoChange(t *testing.T) {
 	for method, want := range map[string]bool{"GET": false, "HEAD": false, "POST": true, "PUT": true, "PATCH": true, "DELETE": true} {
 		h := answering(200, "")
@@ -144,6 +160,7 @@ func TestFaults(t *testing.T) {
 		"{url: http://x/, status: [1]}":                                                             "1 is no status",
 		"{url: http://x/, method: HEAD, contains: a}":                                               "has no body",
 		`{url: "http://x/", headers: {A: b}, secret_headers: [{name: a, value: "${secret('c')}"}]}`: "a is given twice",
+		"{url: http://x/, method: POST, optional: true}":                                            "nobody would know",
 		"{url: http://x/, secret_headers: [{name: A, value: b}]}":                                   "want ${secret(",
 	} {
 		if got := tasktest.Fault(http.Module, args); !strings.Contains(got, want) {

@@ -48,6 +48,7 @@ type Agent struct {
 	Name      string   `yaml:"name" json:"name" doc:"Its name."`
 	Model     string   `yaml:"model" json:"model" doc:"The model that it asks first, as provider/model."`
 	Fallbacks []string `yaml:"fallbacks" json:"fallbacks" doc:"The models that it asks when that does not answer, in this order."`
+	Unknown   []string `yaml:"unknown" json:"unknown" doc:"Those of its models that the gateway has no entry for."`
 }
 
 // Module looks at gateways.
@@ -171,12 +172,8 @@ func (out *Result) call(ctx context.Context, r task.Reader, o gateway.Options) e
 	c, err := gateway.Open(ctx, r, o)
 	if err == nil {
 		out.Version = c.Version
-		var answer json.RawMessage
-		answer, err = c.Call("agents.list", map[string]any{})
+		err = out.list(c)
 		_ = c.Close() // all was asked
-		if err == nil {
-			err = out.list(answer)
-		}
 	}
 	var refusal *gateway.Refusal
 	switch {
@@ -190,8 +187,9 @@ func (out *Result) call(ctx context.Context, r task.Reader, o gateway.Options) e
 	return nil
 }
 
-// list takes the agents out of what the gateway answers.
-func (out *Result) list(answer []byte) error {
+// list asks for the agents and looks whether their models are known. A short name of a
+// model is answered with what it stands for.
+func (out *Result) list(c *gateway.Conn) error {
 	var lists struct {
 		Agents []struct {
 			ID    string
@@ -201,15 +199,38 @@ func (out *Result) list(answer []byte) error {
 			}
 		}
 	}
-	if err := json.Unmarshal(answer, &lists); err != nil {
-		return fmt.Errorf("cannot read the list of agents: %w", err)
+	if err := c.Ask("agents.list", map[string]any{}, &lists); err != nil {
+		return err
 	}
 	for _, a := range lists.Agents {
 		agent := Agent{Name: gateway.Printable(a.ID), Model: gateway.Printable(a.Model.Primary)}
 		for _, model := range a.Model.Fallbacks {
 			agent.Fallbacks = append(agent.Fallbacks, gateway.Printable(model))
 		}
+		if err := agent.compare(c, a.ID); err != nil {
+			return err
+		}
 		out.Agents = append(out.Agents, agent)
+	}
+	return nil
+}
+
+// compare looks for the agent's models among those that the gateway has for it.
+func (a *Agent) compare(c *gateway.Conn, id string) error {
+	var known struct {
+		Models []struct{ ID, Provider string }
+	}
+	if err := c.Ask("models.list", map[string]string{"agentId": id, "view": "all"}, &known); err != nil {
+		return err
+	}
+	names := map[string]bool{}
+	for _, m := range known.Models {
+		names[m.Provider+"/"+m.ID] = true
+	}
+	for _, model := range append([]string{a.Model}, a.Fallbacks...) {
+		if model != "" && !names[model] {
+			a.Unknown = append(a.Unknown, model)
+		}
 	}
 	return nil
 }

@@ -139,16 +139,29 @@ type problem struct {
 	bare string // what is wrong, without any value
 }
 
-// owned are the settings that OpenClaw alone writes.
+// unwanted are settings that no playbook may make: those that OpenClaw alone writes, and
+// those that let somebody past pairing or origins.
+var unwanted = []struct {
+	path string
+	on   bool // only switched on
+	why  string
+}{
+	{"meta", false, "OpenClaw writes it, and an older version refuses a file that a newer one wrote: no way back"},
+	{"wizard", false, "OpenClaw's own questions write it, and a gateway starts without"},
+	{"gateway.controlUi.dangerouslyDisableDeviceAuth", true, "it does nothing today, and was no pairing for browsers; approve the browser's device"},
+	{"gateway.controlUi.dangerouslyAllowHostHeaderOriginFallback", true, "any page that names the host is let in then; name origins in allowedOrigins"},
+	{"plugins.entries.admin-http-rpc.enabled", true, "the token alone makes an administrator of whoever has it, with no device"},
+}
+
 func owned(settings *task.JSON) []problem {
 	var out []problem
-	for key, why := range map[string]string{
-		"meta":   "OpenClaw writes it, and an older version refuses a file that a newer one wrote: no way back",
-		"wizard": "OpenClaw's own questions write it, and a gateway starts without",
-	} {
-		if settings.Get([]string{key}) != nil {
-			out = append(out, problem{path: []string{key}, what: "is not for a playbook", bare: "is not for a playbook", hint: "leave it out; " + why})
+	for _, u := range unwanted {
+		path := strings.Split(u.path, ".")
+		v := settings.Get(path)
+		if v == nil || u.on && v.Text("") != "true" {
+			continue
 		}
+		out = append(out, problem{path: path, what: "is not for a playbook", bare: "is not for a playbook", hint: "leave it out; " + u.why})
 	}
 	return out
 }

@@ -67,6 +67,10 @@ func TestTheRealSchema(t *testing.T) {
 		"meta":               {good, `{"meta": {"lastTouchedVersion": "2026.9.6"}}`, "meta: is not for a playbook", "no way back"},
 		"wizard":             {`{"wizard": {}}`, "", "wizard: is not for a playbook", "a gateway starts without"},
 		"removed":            {`{"wizard": {}}`, `{"wizard": null}`, "", ""},
+		"no pairing":         {good, `{"gateway": {"controlUi": {"dangerouslyDisableDeviceAuth": true}}}`, "dangerouslyDisableDeviceAuth: is not for a playbook", "approve the browser's device"},
+		"any origin":         {good, `{"gateway": {"controlUi": {"dangerouslyAllowHostHeaderOriginFallback": true}}}`, "OriginFallback: is not for a playbook", "allowedOrigins"},
+		"admin over HTTP":    {good, `{"plugins": {"entries": {"admin-http-rpc": {"enabled": true}}}}`, "admin-http-rpc.enabled: is not for a playbook", "no device"},
+		"switched off":       {good, `{"plugins": {"entries": {"admin-http-rpc": {"enabled": false}}}}`, "", ""},
 		"two":                {`{"a": 1, "b": 2}`, "", "a: unknown key", "config schema"},
 		"no object":          {`[]`, "", "want an object", ""},
 	} {

@@ -34,6 +34,7 @@ type Params struct {
 	ReadData   *string                    `yaml:"read_data" doc:"How much of the data check reads: 100%, 5%, 1/7; without it, structure only."`
 	Snapshot   string                     `yaml:"snapshot" default:"latest" doc:"What restore restores."`
 	Target     *task.Path                 `yaml:"target" doc:"The folder that restore writes into; an empty one is safest."`
+	Fresh      bool                       `yaml:"fresh" default:"false" doc:"Whether target must be empty or missing; an undo empties it again then."`
 	Include    []string                   `yaml:"include" doc:"Patterns of what restore takes; without it, all."`
 	MaxAge     *task.Duration             `yaml:"max_age" doc:"How old the newest snapshot may be; snapshots fails otherwise."`
 	User       *string                    `yaml:"user" doc:"The account that restic runs as; without it, the task's own."`
@@ -71,7 +72,9 @@ var Module = task.NewAction(task.ActionDef[Params, Result]{
 	Skip:     skip,
 	Run:      run,
 	Changed:  changed,
+	Undo:     undo,
 	// An undo has no secrets, so it could not even open the repository.
+	Reversible:   func(p Params) bool { return p.Fresh || reads(p) },
 	Irreversible: "only who has the password of the repository can change what is in it; restic forget removes a snapshot",
 })
 
@@ -80,6 +83,7 @@ var (
 	readRule   = regexp.MustCompile(`^(\d+(\.\d+)?%|\d+/\d+)$`)
 	withinRule = regexp.MustCompile(`^(\d+[ymdh])+$`)
 	varRule    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	sftpRule   = regexp.MustCompile(`^sftp://[^/:@]+@[^@]+$`) // an account, and no password
 	idRule     = regexp.MustCompile(`^(latest|[0-9a-f]{8,64})$`)
 )
 
@@ -88,11 +92,11 @@ func reads(p Params) bool { return p.Do == "check" || p.Do == "snapshots" }
 func changed(p Params, r Result) bool { return !reads(p) && (p.Do != "forget" || r.Removed > 0) }
 
 // fields says which fields belong to which work.
-var fields = map[string][]string{"paths": {"backup"}, "exclude": {"backup"}, "keep": {"forget"}, "target": {"restore"},
+var fields = map[string][]string{"paths": {"backup"}, "exclude": {"backup"}, "keep": {"forget"}, "target": {"restore"}, "fresh": {"restore"},
 	"include": {"restore"}, "read_data": {"check"}, "max_age": {"snapshots"}}
 
 func validate(p Params) error {
-	set := map[string]bool{"paths": len(p.Paths) > 0, "exclude": len(p.Exclude) > 0, "keep": p.Keep != nil, "target": p.Target != nil,
+	set := map[string]bool{"paths": len(p.Paths) > 0, "exclude": len(p.Exclude) > 0, "keep": p.Keep != nil, "target": p.Target != nil, "fresh": p.Fresh,
 		"include": len(p.Include) > 0, "read_data": p.ReadData != nil, "max_age": p.MaxAge != nil}
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		if set[name] && !slices.Contains(fields[name], p.Do) {
@@ -100,7 +104,7 @@ func validate(p Params) error {
 		}
 	}
 	switch {
-	case strings.ContainsAny(p.Repository, "\n\x00") || strings.Contains(p.Repository, "://") && strings.Contains(p.Repository, "@"):
+	case strings.ContainsAny(p.Repository, "\n\x00") || strings.Contains(p.Repository, "://") && strings.Contains(p.Repository, "@") && !sftpRule.MatchString(p.Repository):
 		return task.FieldErrorf("repository", "want one without a password: restic takes those from secrets")
 	case p.Do == "backup" && len(p.Paths) == 0:
 		return task.FieldErrorf("paths", "say what is saved")

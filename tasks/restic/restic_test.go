@@ -42,6 +42,7 @@ func TestArguments(t *testing.T) {
 		args("restore", "target: /t, snapshot: abcdef0123, host: h"):                     "restic restore abcdef0123 --target /t",
 		args("snapshots", ""): "restic snapshots --json --no-lock",
 		strings.Replace(args("init", "ssh: [ssh, -p, '23', u@h, -s, sftp]"), "/srv/r", "'sftp:u@h:/r'", 1): "restic -o sftp.command=ssh -p 23 u@h -s sftp init",
+		strings.Replace(args("init", ""), "/srv/r", "'sftp://u@h:23//r'", 1):                               "restic init",
 	} {
 		var heard []string
 		h := saying(0, "", "", &heard)
@@ -94,6 +95,23 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+func TestFreshRestoreIsTakenBack(t *testing.T) {
+	var heard []string
+	h := saying(0, "", "", &heard)
+	h.AddFile("/t/old", "x", 0o600)
+	if _, _, err := tasktest.Run(t, h, restic.Module, args("restore", "target: /t, fresh: true")); err == nil || !strings.Contains(err.Error(), "it is not empty") || len(heard) > 0 {
+		t.Errorf("into a folder that holds something: %v, and ran %q", err, heard)
+	}
+	if err := tasktest.Bind(t, h, restic.Module, args("restore", "target: /t, fresh: true")).Undo(t.Context(), h, []byte("{}")); err != nil || strings.Join(heard, "") != "rm -rf -- /t/old" {
+		t.Errorf("an undo runs %q (%v)", heard, err)
+	}
+	for a, want := range map[string]bool{args("restore", "target: /t"): false, args("restore", "target: /t, fresh: true"): true, args("init", ""): false, args("check", ""): true} {
+		if got := tasktest.Bind(t, h, restic.Module, a).Reversible; got != want {
+			t.Errorf("%s can be taken back: %t, want %t", a, got, want)
+		}
+	}
+}
+
 func TestInitLeavesARepositoryAlone(t *testing.T) {
 	h := saying(0, "{}", "", nil)
 	h.AddFile("/srv/r/config", "x", 0o600)
@@ -116,12 +134,14 @@ func TestFaults(t *testing.T) {
 		args("forget", "keep: {daily: 0}"):                                      "say what is kept",
 		args("forget", "keep: {within: soon}"):                                  "is no time",
 		args("init", "paths: [/x]"):                                             "init does not use it",
+		args("init", "fresh: true"):                                             "init does not use it",
 		args("check", "read_data: all"):                                         "is no part",
 		args("restore", "target: /t, snapshot: '-x'"):                           "is no snapshot",
 		args("backup", "paths: [/x], tags: ['a,b']"):                            "is no tag",
 		args("init", "env: {RESTIC_PASSWORD: x}"):                               "is no variable to set here",
 		args("init", "ssh: [ssh]"):                                              "begin with sftp:",
 		strings.Replace(args("init", ""), "/srv/r", "'rest:https://u:p@x/'", 1): "without a password",
+		strings.Replace(args("init", ""), "/srv/r", "'sftp://u:p@x//r'", 1):     "without a password",
 	} {
 		if got := tasktest.Fault(restic.Module, a); !strings.Contains(got, want) {
 			t.Errorf("fault of %s: got %q, want %q", a, got, want)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -29,17 +30,63 @@ func run(ctx context.Context, w task.Writer, p Params) (Result, error) {
 		_, err := p.run(ctx, w.Query, args...)
 		return Result{}, err
 	case "restore":
-		args := []string{"restore", p.Snapshot, "--target", string(*p.Target)}
-		for _, pattern := range p.Include {
-			args = append(args, "--include", pattern)
-		}
-		if p.Snapshot == "latest" {
-			args = append(args, p.filter()...)
-		}
-		_, err := p.run(ctx, w.Run, args...)
-		return Result{Snapshot: p.Snapshot}, err
+		return p.restore(ctx, w)
 	}
 	return p.snapshots(ctx, w)
+}
+
+func (p *Params) restore(ctx context.Context, w task.Writer) (Result, error) {
+	if p.Fresh {
+		there, err := inside(ctx, w, string(*p.Target))
+		if err == nil && len(there) > 0 {
+			err = fmt.Errorf("cannot restore into %s: it is not empty", *p.Target)
+		}
+		if err != nil {
+			return Result{}, err
+		}
+	}
+	args := []string{"restore", p.Snapshot, "--target", string(*p.Target)}
+	for _, pattern := range p.Include {
+		args = append(args, "--include", pattern)
+	}
+	if p.Snapshot == "latest" {
+		args = append(args, p.filter()...)
+	}
+	_, err := p.run(ctx, w.Run, args...)
+	return Result{Snapshot: p.Snapshot}, err
+}
+
+// inside are the paths of what is in a folder, if it is there.
+func inside(ctx context.Context, r task.Reader, dir string) (out []string, err error) {
+	info, err := r.Stat(ctx, dir)
+	if err != nil || !info.Exists() {
+		return nil, err
+	}
+	names, err := r.ReadDir(ctx, dir)
+	for _, name := range names {
+		out = append(out, path.Join(dir, name))
+	}
+	return out, err
+}
+
+// undo empties the folder that restore found empty.
+func undo(ctx context.Context, w task.Writer, p Params, _ Result) error {
+	if p.Target == nil {
+		return nil
+	}
+	there, err := inside(ctx, w, string(*p.Target))
+	if err != nil || len(there) == 0 {
+		return err
+	}
+	cmd := task.Command{Argv: append([]string{"rm", "-rf", "--"}, there...)}
+	if p.User != nil {
+		cmd.User = *p.User
+	}
+	out, err := w.Run(ctx, cmd)
+	if err == nil && out.Status != 0 {
+		err = fmt.Errorf("cannot empty %s: %s", *p.Target, reason(out))
+	}
+	return err
 }
 
 // filter are the arguments that choose snapshots.
