@@ -45,11 +45,12 @@ ss -Hltn 'sport = :9229' 2>/dev/null | grep -q . && echo "inspector open"
 journalctl -q -o cat --no-pager --since "$HOURS hours ago" _SYSTEMD_USER_UNIT=openclaw-gateway.service + _SYSTEMD_UNIT=openclaw-gateway.service 2>/dev/null |
 	tail -n 200000 | awk '
 	# A client that hangs up when it is refused leaves 1006 as the code; the cause says it then.
-	/closed before connect|closed.*code=/ {
+	/closed before connect|(closed|disconnected).* code=/ {
 		cause = match($0, /cause=[a-z-]+/) ? substr($0, RSTART + 6, RLENGTH - 6) : "none"
 		code = match($0, /code=[0-9]+/) ? substr($0, RSTART + 5, RLENGTH - 5) : ""
 		if (code == 1006 && cause == "protocol-mismatch") code = 1002
 		if (code == 1006 && cause ~ /^(pairing-required|unauthorized|repeated-unauthorized|origin-mismatch|device-|invalid-|control-ui|operator-access|missing-ingress)/) code = 1008
+		if (cause == "handshake-timeout") n["handshake"]++
 		if (code ~ /^(1002|1008|1012|4008)$/) {n["close-" code]++; causes["close-" code, cause]++}
 	}
 	/missing scope/ {n["scope"]++}

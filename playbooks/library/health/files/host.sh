@@ -43,6 +43,10 @@ for file in $CERTIFICATES; do
 		echo "certificate $word $days $file"
 	fi
 done
+if command -v tailscale >/dev/null; then
+	ends=$(timeout 10 tailscale status --json --peers=false 2>/dev/null | sed -n 's/^ *"KeyExpiry": "\(.*\)",*$/\1/p' | head -n 1)
+	[ -z "$ends" ] || echo "tailnet-key $((($(date -d "$ends" +%s) - now) / 86400)) $ends"
+fi
 for file in /run/holdfast-watch/broken-*; do
 	[ -f "$file" ] && echo "watch ${file##*/broken-} took nothing"
 done

@@ -6,10 +6,11 @@ openclaw() {
 	setpriv --reuid="$id" --regid="$(id -g "$HOME_USER")" --init-groups \
 		env -i HOME="$home" PATH=/usr/local/bin:/usr/bin:/bin OPENCLAW_CONFIG_READONLY=1 XDG_RUNTIME_DIR="/run/user/$id" timeout 80 openclaw "$@"
 }
-openclaw models status --agent "$AGENT" --check >/dev/null 2>&1
+# Asked once: a cool-down of half a minute would be over when it is asked for the second time.
+status=$(openclaw models status --agent "$AGENT" --check --json 2>/dev/null)
 echo "check $?"
 # The names of profiles that cool down or are disabled, and why, in one line each.
-openclaw models status --agent "$AGENT" --json 2>/dev/null | awk '
+printf '%s\n' "$status" | awk '
 	/"unusableProfiles": \[\]/ {seen = 1}
 	/"unusableProfiles": \[$/ {inside = 1; seen = 1; next}
 	inside && /^ *\],?$/ {inside = 0}

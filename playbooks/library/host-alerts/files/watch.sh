@@ -202,6 +202,21 @@ certificates() {
 	done
 }
 
+# A key of the tailnet that ends takes the way to the host with it.
+tailnet() {
+	command -v tailscale >/dev/null || return
+	ends=$(timeout 10 tailscale status --json --peers=false 2>/dev/null | sed -n 's/^ *"KeyExpiry": "\(.*\)",*$/\1/p' | head -n 1)
+	[ -n "$ends" ] && left=$(($(date -d "$ends" +%s) - now)) || return
+	text="the key of the tailnet ends in $((left / 86400)) days"
+	if [ "$left" -le 0 ]; then
+		problem critical "key of the tailnet" "the key of the tailnet has ended"
+	elif [ "$left" -lt $((TAILNET_CRITICAL * 86400)) ]; then
+		problem critical "key of the tailnet" "$text"
+	elif [ "$left" -lt $((TAILNET_WARNING * 86400)) ]; then
+		problem warning "key of the tailnet" "$text"
+	fi
+}
+
 # A channel that took nothing last time is a problem for the others to tell.
 channels() {
 	for file in "$run"/broken-*; do
@@ -292,6 +307,7 @@ containers
 gateway
 backups
 certificates
+tailnet
 for channel in telegram discord ntfy webhook; do
 	[ ! -f "$conf/$channel" ] || tell "$channel"
 done
