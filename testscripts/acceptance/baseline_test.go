@@ -3,6 +3,7 @@
 package acceptance_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -98,18 +99,27 @@ func deeds(o outcome) map[string]string {
 			if err != nil {
 				changes = []byte(err.Error())
 			}
-			key := fmt.Sprintf("%s %s %s %s", e.Host, f.Path, f.Module, f.Resource)
+			key := deed(e)
 			status := string(f.Status)
 			if f.Module == "command" && f.Status == event.Ran {
 				status = string(event.Changed) // a plan says of a command that it will run, and no more
 			}
+			// A unit is looked at a moment earlier or later; whether it is up is the same.
+			changes = bytes.ReplaceAll(changes, []byte(`"before":"activating"`), []byte(`"before":"active"`))
 			out[key] = fmt.Sprintf("%s %s %s", status, changes, f.Irreversible)
 		}
 	}
 	return out
 }
 
-// wantSame compares a plan with what the run then did.
+func deed(e event.Event) string {
+	f := e.TaskFinished
+	return fmt.Sprintf("%s %s %s %s", e.Host, f.Path, f.Module, f.Resource)
+}
+
+// wantSame compares a plan with what the run then did. Where nothing is to be done as far
+// as the plan can see, and it says what that rests on, something may be: not every package
+// starts its unit.
 func wantSame(t *testing.T, planned, applied outcome, hosts []string) {
 	t.Helper()
 	plan, run := deeds(planned), deeds(applied)
@@ -120,8 +130,14 @@ func wantSame(t *testing.T, planned, applied outcome, hosts []string) {
 			t.Errorf("%s: the plan said\n%s\nand the run did\n%s", key, plan[key], run[key])
 		}
 	}
+	tentative := map[string]bool{}
+	for _, e := range planned.events {
+		if e.TaskFinished != nil && e.TaskFinished.Tentative != "" {
+			tentative[deed(e)] = true
+		}
+	}
 	for _, key := range slices.Sorted(maps.Keys(run)) {
-		if plan[key] == "" {
+		if plan[key] == "" && !tentative[key] {
 			t.Errorf("%s: the plan did not say that the run would do\n%s", key, run[key])
 		}
 	}

@@ -139,6 +139,7 @@ func TestJudges(t *testing.T) {
 		{"undo brings everything back", c.undo},
 		{"containers", c.containers},
 		{"upgrades that do not happen are told", c.upgrades},
+		{"a reboot", c.reboot},
 	} {
 		began := time.Now()
 		if !t.Run(part.name, part.run) {
@@ -146,6 +147,26 @@ func TestJudges(t *testing.T) {
 		}
 		t.Logf("%s: %s", part.name, time.Since(began).Round(100*time.Millisecond))
 	}
+}
+
+// reboot starts a hardened host anew, by the program: what was set is there again before
+// anybody can log in, and nobody is locked out.
+func (c *court) reboot(t *testing.T) {
+	play := playbook(t, "playbook: again\nversion: 1.0.0\ntasks:\n  - reboot: {delay: 1}\n    timeout: 5m\n")
+	holdfast(t, "apply", play, "-i", c.inventory, "-l", "standard", "--yes", "--output", "json").want(t, 0)
+	again := holdfast(t, c.about("standard", "apply", "--yes")...).want(t, 0)
+	// A guest's parameters are files, over which a boot writes short values and leaves the
+	// ends of long ones.
+	for deed := range deeds(again) {
+		if !strings.Contains(deed, " sysctl ") {
+			t.Errorf("after the reboot the run does %s", deed)
+		}
+	}
+	// Its kernel has no audit, so that daemon alone does not come up.
+	if got := console(t, "standard", "ufw status | head -1; fail2ban-client status sshd | grep -c 'Currently banned'; systemctl is-active holdfast-docker-firewall; findmnt -no OPTIONS /dev/shm | grep -c noexec; systemctl --failed --no-legend --plain | awk '{print $1}'"); got != "Status: active\n1\nactive\n1\nauditd.service" {
+		t.Errorf("got %q after the reboot", got)
+	}
+	c.opened(t, "standard")
 }
 
 // together runs a script on several hosts at a time and returns what each printed.
@@ -250,13 +271,18 @@ func (c *court) sshAudit(t *testing.T) {
 // open looks at the hosts from the inside and from another host.
 func (c *court) open(t *testing.T) {
 	for _, host := range those(everybody) {
-		if got := console(t, host, `ss -Hltun | awk '{print $5}' | grep -vE '^(127\.|\[::1\]|.*%lo:)' | sed 's/.*://' | sort -u | xargs`); got != "222" {
-			t.Errorf("%s: got the ports %q open to others, want 222 alone", host, got)
-		}
-		for port, want := range map[string]int{"22": 1, "222": 0} {
-			if _, status := try(t, outsider, fmt.Sprintf("timeout 3 bash -c '</dev/tcp/%s/%s' 2>/dev/null || exit 1", site.address[host], port)); status != want {
-				t.Errorf("%s: port %s from another host: got status %d, want %d", host, port, status, want)
-			}
+		c.opened(t, host)
+	}
+}
+
+func (c *court) opened(t *testing.T, host string) {
+	t.Helper()
+	if got := console(t, host, `ss -Hltun | awk '{print $5}' | grep -vE '^(127\.|\[::1\]|.*%lo:)' | sed 's/.*://' | sort -u | xargs`); got != "222" {
+		t.Errorf("%s: got the ports %q open to others, want 222 alone", host, got)
+	}
+	for port, want := range map[string]int{"22": 1, "222": 0} {
+		if _, status := try(t, outsider, fmt.Sprintf("timeout 3 bash -c '</dev/tcp/%s/%s' 2>/dev/null || exit 1", site.address[host], port)); status != want {
+			t.Errorf("%s: port %s from another host: got status %d, want %d", host, port, status, want)
 		}
 	}
 }
@@ -309,9 +335,10 @@ func (c *court) scorecard(t *testing.T) {
 }
 
 // intruder leaves a file where programs lie. The check of the day says nothing before,
-// and fails afterwards, which is told.
+// and fails afterwards, which is told. The database is made anew first: it may be older
+// than what the judges before did to the host.
 func (c *court) intruder(t *testing.T) {
-	got := console(t, "standard", `systemctl start holdfast-aide-init && test -s /var/lib/aide/aide.db && echo made
+	got := console(t, "standard", `rm -f /var/lib/aide/aide.db; systemctl start holdfast-aide-init && test -s /var/lib/aide/aide.db && echo made
 systemctl start dailyaidecheck && echo quiet
 systemctl reset-failed dailyaidecheck
 touch /usr/local/sbin/intruder

@@ -172,7 +172,7 @@ func TestAlerts(t *testing.T) {
 	}
 	do := func(script string) {
 		t.Helper()
-		if out, status := s.console(t, "gw1", "set -e\nbus() { setpriv --reuid=openclaw --regid=openclaw --init-groups env XDG_RUNTIME_DIR=/run/user/$(id -u openclaw) systemctl --user \"$@\"; }\n"+script); status != 0 {
+		if out, status := s.console(t, "gw1", "set -e\n"+bus+script); status != 0 {
 			t.Fatalf("%d: %s", status, out)
 		}
 	}
@@ -201,13 +201,19 @@ cat >/etc/watched/renewed.crt <<'END'
 mount -t tmpfs -o size=1m none /mnt/small; mkdir /mnt/small/up /mnt/small/work /mnt/small/low
 mount -t overlay -o lowerdir=/mnt/small/low,upperdir=/mnt/small/up,workdir=/mnt/small/work none /srv/full
 dd if=/dev/zero of=/srv/full/x bs=64k 2>/dev/null || true
+cat >/usr/bin/tailscale <<'END'
+#!/bin/sh
+[ "$*" = "status --json --peers=false" ] && date -u -d '10 days' '+    "KeyExpiry": "%Y-%m-%dT%H:%M:%SZ"'
+END
+chmod 0755 /usr/bin/tailscale
 touch -d '30 hours ago' /var/backups/watched/one
 systemd-run -q --unit=broken false || true; systemd-run -q --unit=fine false || true
 for n in 1 2 3 4 5 6 7 8 9 10; do systemctl is-failed -q broken fine && break; sleep 1; done
 bus stop openclaw-gateway`)
 	look(0, true)
 	told("CRITICAL", "critical: the gateway does not answer", "critical: the unit of the gateway is not active: inactive", "critical: /srv/full: 100% of its space are used",
-		"warning: the newest backup is 30 hours old", "warning: broken.service failed", "warning: /etc/watched/short.crt ends in")
+		"warning: the newest backup is 30 hours old", "warning: broken.service failed", "warning: /etc/watched/short.crt ends in",
+		"warning: the key of the tailnet ends in ")
 	look(0, true)
 	silent()
 
@@ -225,14 +231,14 @@ bus stop openclaw-gateway`)
 
 	// All is over. Discord is told of what it missed, in its own time.
 	r.broken = ""
-	do(backup + `umount /srv/full /mnt/small; rm -r /etc/watched; systemctl reset-failed
+	do(backup + `umount /srv/full /mnt/small; rm -r /etc/watched /usr/bin/tailscale; systemctl reset-failed
 bus start openclaw-gateway`)
 	s.run(t, 0, "", "apply", "./ready.yml", "-l", "gw1")
 	look(0, true)
 	kinds = []string{"telegram", "discord", "ntfy", "webhook"}
 	for _, kind := range kinds {
 		got := r.take(t, kind)
-		for _, want := range []string{"over: the newest backup is ", "over: the gateway does not answer", "over: /srv/full", "over: broken.service", "over: /etc/watched/short.crt"} {
+		for _, want := range []string{"over: the newest backup is ", "over: the gateway does not answer", "over: /srv/full", "over: broken.service", "over: /etc/watched/short.crt", "over: the key of the tailnet"} {
 			if !strings.Contains(got, want) {
 				t.Errorf("%s was told\n%s\nwithout %q", kind, got, want)
 			}

@@ -18,6 +18,7 @@ import (
 type authority struct {
 	address string
 	roots   *x509.CertPool // that it signs with
+	root    string         // the same in PEM form
 	api     string         // the certificate of its own server
 }
 
@@ -72,7 +73,7 @@ func (s *site) authority(t *testing.T) *authority {
 	}
 	defer func() { _ = resp.Body.Close() }() // it was read
 	root, err := io.ReadAll(resp.Body)
-	a.roots = x509.NewCertPool()
+	a.root, a.roots = string(root), x509.NewCertPool()
 	if err != nil || !a.roots.AppendCertsFromPEM(root) {
 		t.Fatalf("the authority's root: %v\n%s", err, root)
 	}

@@ -3,6 +3,8 @@
 package openclaw_test
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -19,11 +21,47 @@ X
 systemd-run --quiet --unit sink /opt/node/current/bin/node /root/sink.js`
 
 const backedUp = `addresses: {alert: alert_address, ping: ping_address}
-repository: /srv/restic
-repository_password: restic_password
 keep: 2
 keep_days: 1
 `
+
+// storePlaybook makes a host where backups go: an account that can do SFTP, below one
+// folder, and nothing else.
+const storePlaybook = `playbook: store
+version: 1.0.0
+tasks:
+  - user: {name: backups, home: /srv/backups, create_home: false, shell: /usr/sbin/nologin}
+  - directory: {path: /srv/backups, mode: "0755", owner: root, group: root}
+  - directory: {path: /srv/backups/gw1, mode: "0700", owner: backups, group: backups}
+  - command: {argv: [ssh-keygen, -q, -t, ed25519, -N, "", -C, backups, -f, /root/backups], creates: /root/backups}
+  - command: {argv: [install, -m, "0644", /root/backups.pub, /etc/ssh/backups.keys], creates: /etc/ssh/backups.keys}
+  - file:
+      path: /etc/ssh/sshd_config.d/backups.conf
+      content: |
+        Match User backups
+          AuthorizedKeysFile /etc/ssh/backups.keys
+          ChrootDirectory /srv/backups
+          ForceCommand internal-sftp
+          DisableForwarding yes
+    notify: [reload]
+handlers:
+  reload: {service: {name: ssh, state: reloaded}}
+`
+
+// store boots that host and returns the parameters that reach it, and its address.
+func (s *site) store(t *testing.T) (reach, address string) {
+	t.Helper()
+	if err := project.Down(t.Context(), "store"); err != nil {
+		t.Fatal(err)
+	}
+	s.hosts(t, "store")
+	s.write(t, "store.yml", storePlaybook)
+	s.run(t, 0, "", "apply", "./store.yml", "-l", "store")
+	s.run(t, 0, s.must(t, "store", "cat /root/backups; rm /root/backups"), "secret", "set", "store_key")
+	address = s.address(t, "store")
+	known := strings.Fields(s.must(t, "store", "cat /etc/ssh/ssh_host_ed25519_key.pub"))
+	return fmt.Sprintf("repository_password: restic_password\nrepository_key: store_key\nrepository_known_hosts: [%s %s %s]\n", address, known[0], known[1]), address
+}
 
 // until runs a script in a host until it succeeds.
 func (s *site) until(t *testing.T, host, script string) {
@@ -47,11 +85,15 @@ func (s *site) answers(t *testing.T, host, outcome string) {
 }
 
 // TestBackup makes backups, breaks them in turn and sees each told, then loses a device
-// and has it back: from the folder, from the repository, and from an encrypted archive.
+// and has it back: from the folder, from a repository on another host, from an encrypted
+// archive, and on a bare host that is thrown away.
 func TestBackup(t *testing.T) {
 	s := gateways(t, "gw1")
 	s.write(t, "device.yml", device)
 	s.write(t, "backup.yml", backedUp)
+	reach, store := s.store(t)
+	s.write(t, "sftp.yml", reach+"repository: sftp:backups@"+store+":/gw1/restic\n")
+	s.write(t, "url.yml", reach+"repository: sftp://backups@"+store+":22//gw1/restic\n")
 	s.run(t, 0, "http://127.0.0.1:9999/alert-canary-71c3", "secret", "set", "alert_address")
 	s.run(t, 0, "http://127.0.0.1:9999/ping-canary-71c3", "secret", "set", "ping_address")
 	if _, status := s.try(t, "", "secret", "get", "restic_password"); status != 0 {
@@ -60,9 +102,10 @@ func TestBackup(t *testing.T) {
 	s.must(t, "gw1", sink)
 	s.run(t, 0, "", "apply", "./device.yml", "-l", "gw1")
 
+	where := "sftp.yml"
 	backup := func(status int, verb string, more ...string) string {
 		t.Helper()
-		return s.run(t, status, "", append([]string{verb, "backup", "--params", "backup.yml", "-l", "gw1"}, more...)...)
+		return s.run(t, status, "", append([]string{verb, "backup", "--params", "backup.yml", "--params", where, "-l", "gw1"}, more...)...)
 	}
 	backup(0, "apply")
 	if out := backup(0, "apply"); !strings.Contains(out, " 0 tasks changed") {
@@ -71,9 +114,13 @@ func TestBackup(t *testing.T) {
 	s.must(t, "gw1", `grep -q '^POST /ping' /root/heard && ! grep -q alert /root/heard`)
 	s.must(t, "gw1", `[ "$(stat -c '%a %U' /var/backups/openclaw/2*)" = "600 openclaw" ]`)
 	s.must(t, "gw1", `[ "$(stat -c '%a %U' /etc/openclaw-backup/alert)" = "600 root" ]`)
-	s.must(t, "gw1", "mv /etc/openclaw-backup /opt/") // where they may be
-	s.noSecrets(t, "gw1", "alert_address", "ping_address", "restic_password")
-	s.must(t, "gw1", "mv /opt/openclaw-backup /etc/")
+	hidden := func(names ...string) {
+		t.Helper()
+		s.must(t, "gw1", "mv /etc/openclaw-backup /opt/") // where they may be
+		s.noSecrets(t, "gw1", names...)
+		s.must(t, "gw1", "mv /opt/openclaw-backup /etc/")
+	}
+	hidden("alert_address", "ping_address", "restic_password", "store_key")
 
 	// A backup that fails is told, deletes nothing and is seen by verify; so is one that
 	// fails on the way to the repository.
@@ -82,8 +129,14 @@ func TestBackup(t *testing.T) {
 	s.until(t, "gw1", `grep -q 'alert.*openclaw-backup.service failed on gw1' /root/heard`)
 	s.must(t, "gw1", "chown openclaw /var/backups/openclaw; [ $(ls /var/backups/openclaw/2* | wc -l) = 4 ]")
 	backup(5, "verify")
-	s.must(t, "gw1", "mv /srv/restic /srv/gone; systemctl start openclaw-backup; ! systemctl start openclaw-backup-done; mv /srv/gone /srv/restic")
+	// The server is another one than it was: nothing is sent to it.
+	s.must(t, "store", "cd /etc/ssh && mv ssh_host_ed25519_key right && ssh-keygen -q -t ed25519 -N '' -f ssh_host_ed25519_key && systemctl restart ssh")
+	s.must(t, "gw1", "systemctl start openclaw-backup; ! systemctl start openclaw-backup-done; journalctl -u openclaw-backup-done | grep 'Host key verification failed'")
 	s.until(t, "gw1", `grep -q 'alert.*openclaw-backup-done.service failed on gw1' /root/heard`)
+	if out := backup(5, "verify"); !strings.Contains(out, "Host key verification failed") {
+		t.Errorf("another server is taken for the right one:\n%s", out)
+	}
+	s.must(t, "store", "cd /etc/ssh && mv right ssh_host_ed25519_key && systemctl restart ssh")
 
 	// A good one again: the policy is obeyed.
 	s.must(t, "gw1", "systemctl start openclaw-backup && systemctl start openclaw-backup-done && [ $(ls /var/backups/openclaw/2* | wc -l) = 3 ]")
@@ -115,7 +168,9 @@ func TestBackup(t *testing.T) {
 	// The restore is taken back as a whole: the device is a stranger again.
 	s.run(t, 0, "", "undo", s.lastRun(t, "restore", "gw1"), "-l", "gw1")
 	s.answers(t, "gw1", "not paired")
-	restore(0, "-p", "repository=/srv/restic", "-p", "repository_password=restic_password")
+	restore(0, "--params", "url.yml")
+	s.answers(t, "gw1", "ok")
+	s.must(t, "gw1", "[ -z \"$(ls -A /var/lib/openclaw-restore)\" ]")
 
 	// An archive that knows less than what is there is put in its place only by request.
 	unpaired()
@@ -129,25 +184,51 @@ func TestBackup(t *testing.T) {
 	restore(7, "-p", "accept_loss=true")
 	s.answers(t, "gw1", "ok")
 
-	// Encrypted, only the identity opens it, and it stays nowhere.
+	// Encrypted, only the identity opens it, and it stays nowhere. It comes from another
+	// kind of repository too, which the host was told of instead of the first.
 	s.must(t, "gw1", "apt-get install -y -qq age >/dev/null 2>&1 && age-keygen -o /root/key 2>/dev/null && age-keygen -y /root/key >/root/recipient")
 	s.run(t, 0, s.must(t, "gw1", "grep AGE-SECRET /root/key; rm /root/key"), "secret", "set", "age_identity")
-	backup(0, "apply", "-p", "age_recipients=["+strings.TrimSpace(s.must(t, "gw1", "cat /root/recipient"))+"]")
+	encrypted := "age_recipients=[" + strings.TrimSpace(s.must(t, "gw1", "cat /root/recipient")) + "]"
+	backup(0, "apply", "-p", encrypted)
 	s.must(t, "gw1", "systemctl start openclaw-backup && ls /var/backups/openclaw/*.age && readlink /var/backups/openclaw/latest | grep age$")
+	s.run(t, 0, "", "secret", "generate", "s3_secret", "--replace")
+	bucket, refused := s3(t, neighbour(store), "gw1", s.secret(t, "s3_secret"))
+	where = "s3.yml"
+	s.write(t, where, "repository: "+bucket+"\nrepository_password: restic_password\nrepository_env: {AWS_ACCESS_KEY_ID: gw1}\nrepository_secrets: {AWS_SECRET_ACCESS_KEY: s3_secret}\n")
+	backup(0, "apply", "-p", encrypted)
+	s.must(t, "gw1", "! ls /etc/openclaw-backup/key /etc/openclaw-backup/known_hosts 2>/dev/null")
 	unpaired()
 	restore(5)
-	restore(0, "-p", "age_identity=age_identity")
+	restore(0, "-p", "age_identity=age_identity", "--params", where)
 	s.answers(t, "gw1", "ok")
-	s.noSecrets(t, "gw1", "age_identity")
+	if n := refused.Load(); n != 0 {
+		t.Errorf("%d requests were not signed as the bucket wants it", n)
+	}
+	hidden("age_identity", "s3_secret", "store_key")
 
-	// The drill takes no host on which a gateway serves. For the test this one is declared
-	// to be thrown away, so that packages need not be fetched again.
-	drill := []string{"apply", "restore-test", "-l", "gw1", "-p", "device=device_key", "-p", "repository=/srv/restic",
-		"-p", "repository_password=restic_password", "-p", "age_identity=age_identity"}
-	if out := s.run(t, 5, "", drill...); !strings.Contains(out, "Take a host of its own") {
+	// The drill takes no host on which a gateway serves.
+	drill := []string{"apply", "restore-test", "--params", "url.yml", "-p", "device=device_key", "-p", "age_identity=age_identity", "-l"}
+	if out := s.run(t, 5, "", append(drill, "gw1")...); !strings.Contains(out, "Take a host of its own") {
 		t.Errorf("the drill does not say why it refuses:\n%s", out)
 	}
-	unpaired()
-	s.must(t, "gw1", "touch /etc/openclaw-restore-test")
-	s.run(t, 0, "", drill...)
+	s.drill(t, append(drill, "drill"))
+}
+
+// drill runs the drill on a bare host, which is thrown away afterwards.
+func (s *site) drill(t *testing.T, argv []string) {
+	t.Helper()
+	const host = "drill"
+	if err := project.Down(t.Context(), host); err != nil {
+		t.Fatal(err)
+	}
+	s.hosts(t, host)
+	t.Cleanup(func() {
+		if err := project.Down(context.Background(), host, "store"); err != nil {
+			t.Error(err)
+		}
+	})
+	s.run(t, 0, "", argv...)
+	s.noSecrets(t, host, "restic_password", "store_key", "age_identity", "device_key")
+	s.run(t, 0, "", "undo", s.lastRun(t, "restore-test", host), "-l", host)
+	s.must(t, host, "! ls -d /home/openclaw /var/lib/openclaw-restore /opt/openclaw /opt/node 2>/dev/null")
 }

@@ -136,6 +136,8 @@ func TestCaddy(t *testing.T) {
 		t.Errorf("the second apply changes something:\n%s", out)
 	}
 	s.visit(t, ca, address)
+	s.forgets(t, ca, address)
+	s.audited(t)
 
 	// What Caddy would refuse is not put into place, and the site goes on.
 	s.run(t, 0, "", "playbooks", "copy", "caddy")
@@ -285,4 +287,48 @@ func (s *site) visit(t *testing.T, ca *authority, address string) {
 	if out, status := s.console(t, edge, "runuser -u nobody -- ls /run/caddy; ss -Hltn 'sport = :2019'"); status == 2 || strings.Contains(out, "2019") || !strings.Contains(out, "denied") {
 		t.Errorf("who may command Caddy: %d\n%s", status, out)
 	}
+}
+
+// forgets asks with a token wherever a client may write one, of a gateway that answers and of
+// one that is down, which Caddy tells of in its log.
+func (s *site) forgets(t *testing.T, ca *authority, address string) {
+	t.Helper()
+	c, token := visitor(ca, address, site1), s.secret(t, "gateway_token")
+	for _, step := range []struct {
+		script string
+		want   int
+	}{{"true", 200}, {"systemctl stop say", 502}} {
+		s.must(t, edge, step.script)
+		for _, at := range []string{"/?token=" + token, "/chat/" + token, "/api/status?token=" + token, "/x?a=b%3D" + token} {
+			if status, _ := ask(t, c, "GET", "https://"+site1+at, "Authorization", "Bearer "+token, "Cookie", "token="+token, "Referer", "https://"+site1+at, "X-Token", token,
+				"Sec-WebSocket-Protocol", token); status != step.want {
+				t.Errorf("after %s a request with a token is answered %d, want %d", step.script, status, step.want)
+			}
+		}
+		ask(t, c, "POST", "https://"+site1+"/tools/invoke?token="+token)
+		ask(t, c, "GET", "http://"+site1+"/?token="+token)
+	}
+	// That something went wrong is told all the same, and of which site.
+	const told = `journalctl -u caddy --no-pager -o cat | grep '"http.log.error' | grep 'connection refused' | grep -cF '"host":"` + site1 + `"'`
+	if out := s.must(t, edge, told); strings.TrimSpace(out) != "4" {
+		t.Errorf("Caddy tells of %s requests that the gateway did not answer, want 4", out)
+	}
+	s.noSecrets(t, edge, "gateway_token")
+	s.must(t, edge, "systemctl start say")
+}
+
+// audited judges what Caddy tells the gateway: the shipped settings are fine, those of an
+// old guide beside them are not.
+func (s *site) audited(t *testing.T) {
+	t.Helper()
+	audit := []string{"audit", edge, "-p", "judges=false", "-v"}
+	if out, _ := s.try(t, "", audit...); !regexp.MustCompile(`(?m)^ *pass +Proxies tell the gateway who comes`).MatchString(out) {
+		t.Errorf("the shipped settings:\n%s", out)
+	}
+	s.must(t, edge, `mkdir /srv/old && sed 's/reverse_proxy 127.*/& {\nheader_up -X-Forwarded-For\n}/' /etc/caddy/Caddyfile >/srv/old/Caddyfile && HOME=/nonexistent caddy validate --adapter caddyfile --config /srv/old/Caddyfile`)
+	out, _ := s.try(t, "", audit...)
+	if !regexp.MustCompile(`(?m)^ *FAIL +Proxies tell the gateway who comes`).MatchString(out) || !regexp.MustCompile(`found +strips /srv/old/Caddyfile:[0-9]+`).MatchString(out) {
+		t.Errorf("settings that hide who comes:\n%s", out)
+	}
+	s.must(t, edge, "rm -r /srv/old")
 }

@@ -13,12 +13,17 @@ import (
 	"holdfast/runner/event"
 )
 
-// cut is a moment of a rotation, and what happens then.
+// cut is a moment of a run, and what happens then. The program is killed unless it is left
+// alive, which cannot be caught.
 type cut struct {
 	task     string
-	finished bool // not when it begins but when it has ended
-	unplug   bool // the cable is pulled before the program is killed
-	helper   bool // what works on the host is killed too
+	finished bool   // not when it begins but when it has ended
+	unplug   bool   // the cable is pulled before the program is killed
+	helper   bool   // what works on the host is killed too
+	alive    bool   // the program lives on and must end with status 7
+	inside   string // a script that ends when the moment within the task has come
+	// host does something to the host.
+	host func(ctx context.Context, host string) error
 }
 
 func (c *cut) is(e *event.Event) bool {
@@ -28,7 +33,6 @@ func (c *cut) is(e *event.Event) bool {
 	return e.TaskStarted != nil && e.TaskStarted.Name == c.task
 }
 
-// In all of them the program is killed, which cannot be caught.
 var cuts = []cut{
 	{task: "the gateway is there"},
 	{task: "put into place"},
@@ -94,7 +98,8 @@ func TestRotationIsCut(t *testing.T) {
 	s.run(t, 0, "", "apply", "./device.yml", "-l", host)
 	for _, c := range cuts {
 		from, to := s.accepted(t, host)
-		s.remembers(t, host, s.strike(t, host, from, to, c), to)
+		run := s.strike(t, host, c, rotation(host, from, to, "-p", "reason=leak", "-p", "search=[/etc]")...)
+		s.remembers(t, host, run, to)
 	}
 	from, to := s.accepted(t, host)
 	out, status := s.try(t, "", rotation(host, from, to)...)
@@ -117,18 +122,18 @@ func TestRotationIsCut(t *testing.T) {
 // busy is what a run says while what another one left is still at work for a moment.
 const busy = "another run works on this host"
 
-// strike begins a rotation and cuts it off. It returns the name of the run. What the last
+// strike begins a run and cuts it off. It returns the name of the run. What the last
 // one left may still work on the host for a moment, and no other run may then.
-func (s *site) strike(t *testing.T, host, from, to string, c cut) string {
+func (s *site) strike(t *testing.T, host string, c cut, argv ...string) string {
 	t.Helper()
 	for range 120 {
-		run, struck, seen := s.tryStrike(t, host, from, to, c)
+		run, struck, seen := s.tryStrike(t, host, c, argv)
 		switch {
 		case struck:
-			t.Logf("cut %+v", c)
+			t.Logf("cut %q, ended: %t", c.task, c.finished)
 			return run
 		case !strings.Contains(seen, busy):
-			t.Fatalf("the rotation ended before %+v:\n%s", c, seen)
+			t.Fatalf("the run ended before %q, ended %t:\n%s", c.task, c.finished, seen)
 		}
 		time.Sleep(time.Second)
 	}
@@ -136,11 +141,11 @@ func (s *site) strike(t *testing.T, host, from, to string, c cut) string {
 	return ""
 }
 
-func (s *site) tryStrike(t *testing.T, host, from, to string, c cut) (run string, struck bool, seen string) {
+func (s *site) tryStrike(t *testing.T, host string, c cut, argv []string) (run string, struck bool, seen string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	cmd := s.command(ctx, t, rotation(host, from, to, "-p", "reason=leak", "-p", "search=[/etc]", "--output", "json")...)
+	cmd := s.command(ctx, t, append(argv, "--output", "json")...)
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -156,26 +161,47 @@ func (s *site) tryStrike(t *testing.T, host, from, to string, c cut) (run string
 		if e.TaskFinished != nil {
 			seen += e.TaskFinished.Name + ": " + string(e.TaskFinished.Status) + " " + e.TaskFinished.Error + "\n"
 		}
+		if e.Guard != nil {
+			seen += "guard: " + e.Guard.Status + " " + e.Guard.Message + "\n"
+		}
 		if struck || !c.is(&e) {
 			return
 		}
 		struck = true
-		if c.unplug {
-			err = project.Unplug(ctx, host)
+		err = s.hit(ctx, t, host, c)
+		if !c.alive {
+			_ = cmd.Process.Kill() // it may have ended just now
 		}
-		if c.helper {
-			s.console(t, host, "kill -9 $(ps -eo pid,args | awk '/holdfast-helper serve/ && !/awk/ {print $1}')")
-		}
-		_ = cmd.Process.Kill() // it may have ended just now
 	})
-	_ = cmd.Wait() // it was killed
-	if c.unplug && err == nil {
+	_ = cmd.Wait() // it was killed, or its status is looked at here
+	if code := cmd.ProcessState.ExitCode(); struck && c.alive && code != 7 {
+		t.Errorf("got status %d, want 7:\n%s", code, seen)
+	}
+	if c.unplug && !c.alive && err == nil {
 		err = project.Plug(ctx, host)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	return run, struck, seen
+}
+
+// hit is what happens at the moment of a cut, but for the program.
+func (s *site) hit(ctx context.Context, t *testing.T, host string, c cut) (err error) {
+	t.Helper()
+	if c.inside != "" {
+		s.must(t, host, c.inside)
+	}
+	if c.unplug {
+		err = project.Unplug(ctx, host)
+	}
+	if c.helper {
+		s.console(t, host, "kill -9 $(ps -eo pid,args | awk '/holdfast-helper serve/ && !/awk/ {print $1}')")
+	}
+	if c.host != nil && err == nil {
+		err = c.host(ctx, host)
+	}
+	return err
 }
 
 // restarts is the handler by which the gateway comes to what its file says as well.

@@ -14,7 +14,7 @@ func TestDoctor(t *testing.T) {
 	s := gateways(t, "gw1")
 	do := func(script string) {
 		t.Helper()
-		if out, status := s.console(t, "gw1", "set -e\nbus() { runuser -u openclaw -- env XDG_RUNTIME_DIR=/run/user/$(id -u openclaw) systemctl --user \"$@\"; }\n"+script); status != 0 {
+		if out, status := s.console(t, "gw1", "set -e\n"+bus+script); status != 0 {
 			t.Fatal(out)
 		}
 	}
@@ -23,18 +23,10 @@ func TestDoctor(t *testing.T) {
 		t.Helper()
 		out, status := s.try(t, "", append([]string{"verify", "doctor-openclaw", "-l", "gw1", "--output", "json"}, argv...)...)
 		found, states := map[string]string{}, map[string]string{}
-		for _, line := range strings.Split(out, "\n") {
-			var e struct {
-				Finished *struct {
-					Finding *struct{ ID, State, Found, Hint, Reason string }
-				} `json:"task_finished"`
-			}
-			if json.Unmarshal([]byte(line), &e) == nil && e.Finished != nil && e.Finished.Finding != nil {
-				f := e.Finished.Finding
-				found[f.ID], states[f.ID] = f.Found+" "+f.Reason, f.State
-				if (f.State == "fail" || f.State == "warning") && f.Hint == "" {
-					t.Errorf("%s says not what mends it", f.ID)
-				}
+		for id, f := range findings(out) {
+			found[id], states[id] = f.Found+" "+f.Reason, f.State
+			if (f.State == "fail" || f.State == "warning") && f.Hint == "" {
+				t.Errorf("%s says not what mends it", id)
 			}
 		}
 		if len(states) < 20 {
@@ -131,4 +123,21 @@ for n in $(seq 60); do ss -Hltn 'sport = :18789' | grep -q . && break; sleep 1; 
 mv /opt/node/current /opt/node/gone`)
 	named("port node config unit answers", "log-close-1008 log-proxy log-reload log-acme log-acme-limit")
 	s.noSecrets(t, "gw1", "gateway_token", "other_token", "stranger_key")
+}
+
+// finding is a line of a scorecard.
+type finding struct{ ID, State, Found, Hint, Reason string }
+
+// findings reads the lines that a verify printed as JSON, by their names.
+func findings(out string) map[string]finding {
+	all := map[string]finding{}
+	for _, line := range strings.Split(out, "\n") {
+		var e struct {
+			Finished *struct{ Finding *finding } `json:"task_finished"`
+		}
+		if json.Unmarshal([]byte(line), &e) == nil && e.Finished != nil && e.Finished.Finding != nil {
+			all[e.Finished.Finding.ID] = *e.Finished.Finding
+		}
+	}
+	return all
 }

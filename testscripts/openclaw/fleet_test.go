@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -66,7 +65,7 @@ func TestFleet(t *testing.T) {
 	inventory += fmt.Sprintf("groups:\n  fleet: {hosts: [%s]}\nssh: {users: [root], ports: [22], keys: [%q], known_hosts: %q}\n", strings.Join(names, ", "), project.KeyPath(), project.KnownHostsPath())
 	s.write(t, "fleet.yml", inventory)
 	s.zone(t, zone...)
-	s.write(t, "gateway.yml", fmt.Sprintf("provider_keys: {anthropic: anthropic_key}\nresolver: %q\nca: https://%s:14000/dir\nca_root: |\n  %s\n",
+	s.write(t, "gateway.yml", fmt.Sprintf(fakeModel+"provider_keys: {anthropic: anthropic_key}\nresolver: %q\nca: https://%s:14000/dir\nca_root: |\n  %s\n",
 		ca.address+":53", ca.address, strings.ReplaceAll(strings.TrimSpace(ca.api), "\n", "\n  ")))
 
 	apply := []string{"apply", "gateway", "--params", "gateway.yml", "-i", "fleet.yml", "-l", "fleet"}
@@ -84,6 +83,8 @@ func TestFleet(t *testing.T) {
 	for _, name := range names {
 		s.looksRight(t, ca, name)
 	}
+	s.chats(t, ca, names[0])
+	s.reached(t, ca, names[0])
 	for _, name := range names {
 		s.noSecrets(t, name, "gateway_token", "anthropic_key", "device_key")
 	}
@@ -128,14 +129,14 @@ func (s *site) looksRight(t *testing.T, ca *authority, name string) {
 		}
 	}
 
-	key := func(name string) *gateway.Identity {
-		id, err := gateway.NewIdentity(secret.New(s.run(t, 0, "", "secret", "get", name)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return id
-	}
-	right, wrong := secret.New(token), secret.New("not-the-token-of-anybody-at-all")
+	s.welcomes(t, name, &outside{ca: ca, address: address, name: domain}, "https://"+domain, neighbour(address))
+}
+
+// welcomes connects to a gateway as different clients do, through whatever is in front of
+// it, and looks whom it takes a stranger for, who has an address.
+func (s *site) welcomes(t *testing.T, name string, way task.Reader, origin, visitor string) {
+	t.Helper()
+	right, wrong := secret.New(s.secret(t, "gateway_token")), secret.New("not-the-token-of-anybody-at-all")
 	scopes := []string{"operator.read", "operator.write"}
 	request := ""
 	for _, tt := range []struct {
@@ -144,16 +145,16 @@ func (s *site) looksRight(t *testing.T, ca *authority, name string) {
 		want gateway.Outcome
 	}{
 		{"the token without a device", gateway.Options{Token: right, Scopes: scopes}, gateway.MissingScope},
-		{"its own origin", gateway.Options{Token: right, Scopes: scopes, Origin: "https://" + domain}, gateway.MissingScope},
+		{"its own origin", gateway.Options{Token: right, Scopes: scopes, Origin: origin}, gateway.MissingScope},
 		{"another origin", gateway.Options{Token: right, Origin: "https://evil.example"}, gateway.Origin},
 		{"who says to come from the host itself", gateway.Options{Token: right, Scopes: scopes, Forwarded: "127.0.0.1"}, gateway.MissingScope},
 		{"a wrong token", gateway.Options{Token: wrong}, gateway.WrongToken},
-		{"a stranger who says to come from elsewhere", gateway.Options{Token: right, Identity: key("stranger_key"), Scopes: scopes, Forwarded: "203.0.113.7"}, gateway.NotPaired},
-		{"a paired device", gateway.Options{Token: right, Identity: key("device_key"), Scopes: scopes}, gateway.OK},
+		{"a stranger who says to come from elsewhere", gateway.Options{Token: right, Identity: s.identity(t, "stranger_key"), Scopes: scopes, Forwarded: "203.0.113.7"}, gateway.NotPaired},
+		{"a paired device", gateway.Options{Token: right, Identity: s.identity(t, "device_key"), Scopes: scopes}, gateway.OK},
 	} {
-		tt.o.Address = domain
+		tt.o.Address = strings.TrimPrefix(strings.TrimPrefix(origin, "https://"), "http://")
 		got := gateway.OK
-		conn, err := gateway.Open(t.Context(), &outside{ca: ca, address: address, name: domain}, tt.o)
+		conn, err := gateway.Open(t.Context(), way, tt.o)
 		var refusal *gateway.Refusal
 		switch {
 		case errors.As(err, &refusal):
@@ -175,18 +176,5 @@ func (s *site) looksRight(t *testing.T, ca *authority, name string) {
 	}
 
 	// Whom the gateway takes the stranger for.
-	out := s.must(t, name, `u=$(id -u openclaw); cd /; runuser -u openclaw -- env HOME=/home/openclaw XDG_RUNTIME_DIR=/run/user/$u /usr/local/bin/openclaw devices list --json`)
-	var list struct {
-		Pending []struct{ RequestID, RemoteIP string }
-	}
-	if err := json.Unmarshal([]byte(out[strings.Index(out, "{"):]), &list); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	known := false
-	for _, p := range list.Pending {
-		known = known || p.RequestID == request && p.RemoteIP == neighbour(address)
-	}
-	if !known {
-		t.Errorf("%s: the stranger's request %q from %s is not among %s", name, request, neighbour(address), out)
-	}
+	s.pends(t, name, request, visitor)
 }

@@ -106,10 +106,12 @@ func TestGateway(t *testing.T) {
 	if out, status := s.console(t, "gw1", others); status != 0 || out != "" {
 		t.Errorf("others can read of the gateway's folder, or it has no log: status %d, %s", status, out)
 	}
+	s.doors(t)
 	s.run(t, 0, "", "runs", "show", installed, "--diff", "-v")
 	s.run(t, 0, "", "runs", "show", installed, "--output", "json")
 	s.noSecrets(t, "gw1", "gateway_token", "device_key", "anthropic_key")
 
+	s.run(t, 0, "", "apply", "./ready.yml", "-l", "gw1") // settings that changed made it start again
 	s.run(t, 0, "", "apply", "./device.yml", "-l", "gw1", "-p", "state=absent")
 	s.run(t, 0, "", "apply", "./connects.yml", "-l", "gw1", "-p", "expect=[not paired]")
 	s.run(t, 0, "", "undo", installed, "-l", "gw1")
@@ -122,10 +124,10 @@ func TestGateway(t *testing.T) {
 // host has anything of it.
 func (s *site) refusals(t *testing.T) {
 	t.Helper()
-	const wrong = `{"gateway": {"trustedProxys": [], "tailscale": {"resetOnExit": true}}, "commands": {"ownerDisplay": "raw"}, "agents": {"entries": {"main": {"model": 5}}}}`
+	const wrong = `{"gateway": {"trustedProxys": [], "tailscale": {"resetOnExit": true}, "auth": {"allowTailscale": "yes"}}, "commands": {"ownerDisplay": "raw"}, "agents": {"entries": {"main": {"model": 5}}}}`
 	out := s.run(t, 5, "", "plan", "openclaw", "--params", "params.yml", "-l", "gw2", "-p", "settings='"+wrong+"'")
 	for _, want := range []string{`gateway.trustedProxys: unknown key (did you mean "trustedProxies"?)`, "gateway.tailscale.resetOnExit: unknown key",
-		"commands.ownerDisplay: unknown key", "agents.entries.main.model: "} {
+		"gateway.auth.allowTailscale: ", "commands.ownerDisplay: unknown key", "agents.entries.main.model: "} {
 		if !strings.Contains(out, want) {
 			t.Errorf("got\n%s\nwant %q", out, want)
 		}
@@ -134,6 +136,27 @@ func (s *site) refusals(t *testing.T) {
 	if !strings.Contains(out, "wizard: is not for a playbook") {
 		t.Error(out)
 	}
+	for param, want := range map[string]string{"memory_mb=9000000": "9000000 MB are wanted (memory_mb)", "disk_mb=900000000": "900000000 MB are wanted (disk_mb)"} {
+		if out = s.run(t, 5, "", "apply", "openclaw", "--params", "params.yml", "-l", "gw2", "-p", param); !strings.Contains(out, want) {
+			t.Errorf("got\n%s\nwant %q", out, want)
+		}
+	}
+}
+
+// doors switches on behind the playbook's back what goes past the pairing. Verify tells,
+// and the gateway's way for administrators stays shut.
+func (s *site) doors(t *testing.T) {
+	t.Helper()
+	const settings = "/home/openclaw/.openclaw/openclaw.json"
+	s.must(t, "gw1", "cp -p "+settings+` /root/settings && /opt/node/current/bin/node -e '
+const fs = require("node:fs"), s = JSON.parse(fs.readFileSync("`+settings+`"));
+s.gateway.controlUi.dangerouslyDisableDeviceAuth = true;
+fs.writeFileSync("`+settings+`", JSON.stringify(s, null, 2));'`)
+	if out := s.run(t, 5, "", "verify", "openclaw", "--params", "params.yml", "-l", "gw1"); !strings.Contains(out, "dangerouslyDisableDeviceAuth") {
+		t.Errorf("verify does not tell what goes past the pairing:\n%s", out)
+	}
+	s.must(t, "gw1", "cp -p /root/settings "+settings)
+	s.run(t, 0, "", "apply", "./ready.yml", "-l", "gw1")
 }
 
 // settles applies the playbook again: nothing changes, and what the file of settings has
@@ -144,7 +167,7 @@ func (s *site) settles(t *testing.T) {
 	if !strings.Contains(out, " 0 tasks changed") {
 		t.Errorf("the second apply changes something:\n%s", out)
 	}
-	if out, _ := s.console(t, "gw1", "tr -d ' ' </home/openclaw/.openclaw/openclaw.json"); !strings.Contains(out, `"level":"info"`) || strings.Contains(out, `"meta"`) {
+	if out, _ := s.console(t, "gw1", "tr -d ' ' </home/openclaw/.openclaw/openclaw.json"); !strings.Contains(out, `"level":"info"`) || !strings.Contains(out, `"allowTailscale":false`) || strings.Contains(out, `"meta"`) {
 		t.Errorf("the settings lost or got something: %s", out)
 	}
 }

@@ -49,24 +49,32 @@ func TestHealth(t *testing.T) {
 	do("systemctl reset-failed; mkdir -p /var/backups/healthy /etc/healthy; echo x >/var/backups/healthy/one; echo " +
 		base64.StdEncoding.EncodeToString([]byte(certificate(t, 10, 80))) + " | base64 -d >/etc/healthy/a.crt")
 	before, _ := s.console(t, "gw1", "find /etc /home/openclaw/.openclaw/openclaw.json /var/backups -newer /var/backups/healthy/one -type f | sort")
-	s.run(t, 0, "", "verify", "health", "--params", "health.yml", "-l", "gw1")
+	s.run(t, 0, "", "verify", "health", "--params", "health.yml", "-l", "gw1", "-p", "lint=true")
 	if after, _ := s.console(t, "gw1", "find /etc /home/openclaw/.openclaw/openclaw.json /var/backups -newer /var/backups/healthy/one -type f | sort"); before != after {
 		t.Errorf("a look changes\n%s\nwant\n%s", after, before)
 	}
 
+	// What belongs to no agent has an owner: a gateway with two agents says it where it has none.
+	do("journalctl -q -o cat _SYSTEMD_USER_UNIT=openclaw-gateway.service >/run/said; grep -q 'heartbeat' /run/said; ! grep -E 'no (ambient heartbeat|resolvable) owner' /run/said")
+
 	status = http.StatusUnauthorized
+	// A key that OpenClaw does not know: the gateway goes on, and would not start again.
+	const settings = "/home/openclaw/.openclaw/openclaw.json"
+	do("cp -p " + settings + " /root/settings; sed -i '0,/{/s//{\"bogus\": 1,/' " + settings)
 	do("touch -d '60 hours ago' /var/backups/healthy/one; echo " + base64.StdEncoding.EncodeToString([]byte(certificate(t, 80, 2))) +
 		" | base64 -d >/etc/healthy/b.crt; systemd-run -q --unit=broken false || true; for n in 1 2 3 4 5 6 7 8 9 10; do systemctl is-failed -q broken && break; sleep 1; done")
 	s.write(t, "sick.yml", "disk: {fail: 1}\nmemory: {fail: 1}\nload: {}\nservices: [nothere.service]\n"+healthParams[strings.Index(healthParams, "provider_keys"):]+urls+
-		"gateway_token: other_token\n")
+		"gateway_token: other_token\nlint: true\n")
 	out := s.run(t, 5, "", "verify", "health", "--params", "sick.yml", "-l", "gw1")
 	for _, want := range []string{"There is room on every file system", "There is memory left", "No unit failed, and those that must be active are", "inactive nothere.service",
-		"failed broken.service", "The newest backup is young enough", "60 hours old", "No certificate ends soon", "/etc/healthy/b.crt", "wrong token", "The providers accept the keys", "anthropic 401"} {
+		"failed broken.service", "The newest backup is young enough", "60 hours old", "No certificate ends soon", "/etc/healthy/b.crt", "wrong token", "The providers accept the keys", "anthropic 401",
+		"Its own doctor finds nothing", "error core/doctor/final-config-validation"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("nothing is said of %q:\n%s", want, out)
 		}
 	}
-	do("u=$(id -u openclaw); runuser -u openclaw -- env XDG_RUNTIME_DIR=/run/user/$u systemctl --user stop openclaw-gateway")
+	do("cp -p /root/settings " + settings)
+	do(bus + "bus stop openclaw-gateway")
 	out = s.run(t, 5, "", "verify", "health", "--params", "health.yml", "-l", "gw1")
 	for _, want := range []string{"The gateway is ready and does what it is asked", "unreachable", "unit inactive"} {
 		if !strings.Contains(out, want) {

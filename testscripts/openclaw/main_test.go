@@ -19,6 +19,9 @@ import (
 	"time"
 
 	"holdfast/runner/sandbox"
+	"holdfast/runner/sandbox/sandboxtest"
+	"holdfast/tasks/openclaw/gateway"
+	"holdfast/tasks/secret"
 )
 
 // siteDir is the sandbox of these tests alone. With HOLDFAST_TEST_KEEP=1 its hosts, their
@@ -68,28 +71,17 @@ func prepared(run func() int) (code int, err error) {
 		}
 		defer func() { err = errors.Join(err, clean()) }()
 	}
-	if err := errors.Join(os.MkdirAll(project.dir, 0o700), build()); err != nil {
+	project.binary = filepath.Join(project.dir, "holdfast")
+	if err := errors.Join(os.MkdirAll(project.dir, 0o700), sandboxtest.Build("../..", project.binary)); err != nil {
 		return 1, err
 	}
 	return run(), nil
 }
 
-// build makes the program with fresh helpers.
-func build() error {
-	project.binary = filepath.Join(project.dir, "holdfast")
-	for _, step := range [][]string{{"../../runner/helperbin", "go", "generate", "."}, {"../..", "go", "build", "-o", project.binary, "./cmd/holdfast"}} {
-		cmd := exec.Command(step[1], step[2:]...)
-		cmd.Dir, cmd.Env = step[0], append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%q: %w\n%s", step, err, out)
-		}
-	}
-	return nil
-}
-
 // site is the project as one test uses it.
 type site struct {
 	shown bytes.Buffer // all that was printed but for secrets
+	env   []string     // what the program finds besides
 }
 
 // params are those of the playbook openclaw on every host.
@@ -207,6 +199,7 @@ func (s *site) command(ctx context.Context, t *testing.T, argv ...string) *exec.
 	cmd := exec.CommandContext(ctx, project.binary, argv...)
 	cmd.Dir = project.dir
 	cmd.Env = []string{"HOME=" + project.dir, "PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "HOLDFAST_INVENTORY=" + inventory}
+	cmd.Env = append(cmd.Env, s.env...)
 	return cmd
 }
 
@@ -244,11 +237,14 @@ func (s *site) console(t *testing.T, host, script string) (string, int) {
 	return out.String(), status
 }
 
+// bus talks to the service manager of the gateway's account, in a script on a host.
+const bus = `bus() { runuser -u openclaw -- env XDG_RUNTIME_DIR=/run/user/$(id -u openclaw) systemctl --user "$@"; }
+`
+
 // restart restarts the gateway of a host, behind the program's back.
 func (s *site) restart(t *testing.T, host string) {
 	t.Helper()
-	const script = "u=$(id -u openclaw); runuser -u openclaw -- env XDG_RUNTIME_DIR=/run/user/$u systemctl --user restart openclaw-gateway"
-	if out, status := s.console(t, host, script); status != 0 {
+	if out, status := s.console(t, host, bus+"bus restart openclaw-gateway"); status != 0 {
 		t.Fatal(out)
 	}
 }
@@ -295,13 +291,24 @@ rm -rf /run/look`
 // secret is what a secret of the store holds.
 func (s *site) secret(t *testing.T, name string) string {
 	t.Helper()
-	// Of a key in PEM the line that is it: the others are in every key.
+	// Of a key in PEM the line that is it: the first and the short ones are in every key.
 	lines := strings.Fields(strings.ReplaceAll(s.run(t, 0, "", "secret", "get", name), "PRIVATE KEY", ""))
+	slices.Reverse(lines)
 	secret := slices.MaxFunc(append(lines, ""), func(a, b string) int { return len(a) - len(b) })
 	if len(secret) < 16 {
 		t.Fatalf("%s is not what the test takes it for", name)
 	}
 	return secret
+}
+
+// identity is the device whose key is a secret of the store.
+func (s *site) identity(t *testing.T, name string) *gateway.Identity {
+	t.Helper()
+	id, err := gateway.NewIdentity(secret.New(s.secret(t, name)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
 
 // watch looks at the command lines of all processes, here and on all hosts, until the

@@ -38,7 +38,7 @@ func (s *site) knows(t *testing.T, host, accepted, refused string) {
 // unit is the process of the gateway, which a restart changes.
 func (s *site) unit(t *testing.T, host string) string {
 	t.Helper()
-	out, status := s.console(t, host, "u=$(id -u openclaw); runuser -u openclaw -- env XDG_RUNTIME_DIR=/run/user/$u systemctl --user show -p MainPID openclaw-gateway")
+	out, status := s.console(t, host, bus+"bus show -p MainPID openclaw-gateway")
 	if status != 0 || !strings.HasPrefix(out, "MainPID=") {
 		t.Fatal(out)
 	}
