@@ -8,11 +8,12 @@ LINT_VER := v2.15.0
 # Real hosts are shared by all tests of a package; packages run one after another.
 HOSTS    := ./runner/sandbox ./runner/host/... ./testscripts ./testscripts/acceptance
 # A part of what "make faults" does: one of each kind, the rest on request.
-FAULTS   := TestTable|TestPortsBehindAFirewall|TestConditions|TestUndoOnAFullDisk|TestMemoryPressure|TestStruckAfterConfirm|TestKilledBeforeArm|TestNoInverse|TestTwoRuns|TestLockOut|TestCrash/(controller|power|link)
-# Tests of gateways that change what a gateway is made of, which take as long as all others.
-STATE    := TestBackup|TestUpdate|TestAlerts|TestDoctor
+FAULTS   := TestTable|TestPortsBehindAFirewall|TestConditions|TestUndoOnAFullDisk|TestMemoryPressure|TestStruckAfterConfirm|TestKilledBeforeArm|TestNoInverse|TestTwoRuns|TestLockOut|TestMistakes|TestSocketMoves|TestPortMoves|TestCrash/(controller|power|link)
+# Tests of gateways that change what a gateway is made of, and those that break updates of it.
+STATE    := TestBackup|TestUpdate$$|TestAlerts|TestDoctor
+UPDATES  := TestUpdateIsCut|TestUpdateOnAFullDisk|TestUpdateOfAFleet
 
-.PHONY: openclaw-state openclaw-rest help build helpers demo test check lint tools unit hosts openclaw faults judges bench fuzz clean
+.PHONY: tailnet openclaw-state openclaw-updates openclaw-rest help build helpers demo test check lint tools unit hosts openclaw faults judges bench fuzz clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -48,19 +49,25 @@ faults: build ## break everything on real hosts, and five minutes of random faul
 	@$(GO) test -count=1 -timeout 40m -tags hosts ./testscripts/faults
 
 hosts: build ## tests on real throwaway hosts; they fail where there can be none
-	@$(GO) test -count=1 -p 1 -timeout 30m -tags hosts $(HOSTS)
+	@$(GO) test -count=1 -p 1 -timeout 40m -tags 'hosts judges' $(HOSTS)
 	@$(GO) test -count=1 -timeout 20m -tags hosts -run '$(FAULTS)' ./testscripts/faults
 
 openclaw: openclaw-state openclaw-rest ## real OpenClaw gateways of the npm registry on throwaway hosts; they fail where there can be none
 
-# Two halves of one package, each with hosts of its own: what one does not run, the other does.
+# Parts of one package, each with hosts of its own: what the others do not run, the last one does.
 openclaw-state: build
 	@HOLDFAST_TEST_SANDBOX=/var/lib/holdfast-sandbox-state $(GO) test -count=1 -timeout 40m -tags hosts -run '$(STATE)' ./testscripts/openclaw
 
-openclaw-rest: build
-	@$(GO) test -count=1 -timeout 40m -tags hosts -skip '$(STATE)' ./testscripts/openclaw
+openclaw-updates: build ## break updates of a gateway at twelve moments, on a full disk and in a fleet; a quarter of an hour, no part of make test yet
+	@HOLDFAST_TEST_SANDBOX=/var/lib/holdfast-sandbox-updates $(GO) test -count=1 -timeout 40m -tags hosts -run '$(UPDATES)' ./testscripts/openclaw
 
-# Without the tag releases Debian 12 alone is judged.
+tailnet: build ## take a gateway into a tailnet; Tailscale is built from its source first, some minutes, so no part of make test
+	@HOLDFAST_TEST_SANDBOX=/var/lib/holdfast-sandbox-tailnet $(GO) test -count=1 -v -timeout 40m -tags 'hosts tailnet' -run TestTailnet ./testscripts/openclaw
+
+openclaw-rest: build
+	@$(GO) test -count=1 -timeout 40m -tags hosts -skip '$(STATE)|$(UPDATES)' ./testscripts/openclaw
+
+# Debian 12 is judged by "make hosts" too.
 judges: build ## let lynis, ssh-audit, Docker and others judge the baseline on Debian and Ubuntu
 	@$(GO) test -count=1 -v -timeout 60m -tags 'hosts judges releases' -run TestJudges ./testscripts/acceptance
 
