@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"holdfast/tasks/openclaw/gateway"
@@ -24,6 +25,7 @@ type Params struct{ params }
 type params struct {
 	Device    task.SecretText `yaml:"device" doc:"The private key of the device: 64 hex digits, or PKCS #8 as PEM."`
 	ID        string          `yaml:"id" default:"" doc:"The name of a device whose key is not here: 64 hex digits."`
+	PublicKey string          `yaml:"public_key" default:"" doc:"The public key of a device that is somebody's, such as a browser, as requests tell it. Its name follows from it."`
 	State     string          `yaml:"state" default:"paired" validate:"oneof=paired absent rotated revoked listed" doc:"What is to be; listed only looks."`
 	Scopes    []string        `yaml:"scopes" validate:"min=1" doc:"What the device may do, and nothing else: operator.read, operator.write."`
 	Since     *task.Path      `yaml:"since" doc:"With rotated: a file; tokens that are younger than it stay."`
@@ -46,6 +48,7 @@ type state struct {
 	Requests  []Request `yaml:"requests" json:"requests" doc:"All requests that wait."`
 	Devices   []Device  `yaml:"devices" json:"devices" doc:"All devices that are paired."`
 	tokens    []token   `yaml:"-"`
+	beyond    []string  `yaml:"-"` // scopes that it asks for and may not have
 }
 
 // Request is somebody who wants to be paired.
@@ -99,8 +102,18 @@ func validate(p Params) error {
 	switch {
 	case p.ID != "" && !idRule.MatchString(p.ID):
 		return task.FieldErrorf("id", "%q is no name of a device: want 64 hex digits", p.ID)
-	case p.State == "paired" && (p.Device.IsZero() || p.ID != ""):
-		return task.FieldErrorf("device", "a device is paired by its key alone")
+	case p.PublicKey != "" && (p.State != "paired" || !p.Device.IsZero()):
+		return task.FieldErrorf("public_key", "only a device whose own key is not here is paired by it")
+	case p.PublicKey != "":
+		if _, err := gateway.DeviceID(p.PublicKey); err != nil {
+			return task.FieldErrorf("public_key", "%s", err)
+		}
+	case p.State == "paired" && p.Device.IsZero():
+		return task.FieldErrorf("device", "a device is paired by its key alone, or by public_key")
+	}
+	switch {
+	case p.State == "paired" && p.ID != "":
+		return task.FieldErrorf("id", "a device is paired by its key alone, which its name follows from")
 	case p.State == "paired" && len(p.Scopes) == 0:
 		return task.FieldErrorf("scopes", "missing, say what the device may do")
 	case (p.State == "absent" || p.State == "revoked") && !named:
@@ -116,6 +129,12 @@ func observe(ctx context.Context, r task.Reader, p *Params) (s State, err error)
 		return s, err
 	}
 	s.DeviceID = p.ID
+	if p.PublicKey != "" {
+		s.PublicKey = p.PublicKey
+		if s.DeviceID, err = gateway.DeviceID(p.PublicKey); err != nil {
+			return s, err
+		}
+	}
 	if !p.Device.IsZero() {
 		id, err := gateway.NewIdentity(p.Device)
 		if err != nil {
@@ -192,7 +211,7 @@ func (s *State) list(ctx context.Context, r task.Reader, p *Params) error {
 		s.request(p, asked, &lists.Pending[i])
 	}
 	for i := range lists.Paired {
-		s.device(&lists.Paired[i], since)
+		s.device(p, &lists.Paired[i], since)
 	}
 	return nil
 }
@@ -202,20 +221,23 @@ func (s *State) list(ctx context.Context, r task.Reader, p *Params) error {
 func (s *State) request(p *Params, asked string, w *row) {
 	s.Requests = append(s.Requests, Request{ID: printable(w.RequestID), DeviceID: printable(w.DeviceID), PublicKey: printable(w.PublicKey), Client: printable(w.ClientID),
 		Address: printable(w.RemoteIP), Scopes: allPrintable(w.Scopes), Repair: w.IsRepair, Age: int64(time.Since(time.UnixMilli(w.TS)) / time.Second)})
-	within := !slices.ContainsFunc(w.Scopes, func(scope string) bool { return !slices.Contains(p.Scopes, scope) })
+	beyond := slices.DeleteFunc(allPrintable(w.Scopes), func(scope string) bool { return slices.Contains(p.Scopes, scope) })
 	switch {
 	case w.DeviceID != s.DeviceID || w.PublicKey != s.PublicKey:
 		s.Unknown++
-	case asked != "" && w.RequestID == asked && w.Role == "operator" && within:
-		s.RequestID = asked
+	case w.Role != "operator" || p.PublicKey == "" && (asked == "" || w.RequestID != asked):
+	case len(beyond) > 0:
+		s.beyond = beyond
+	default:
+		s.RequestID = w.RequestID
 	}
 }
 
 // device takes note of one that is paired, and of its tokens that are to go.
-func (s *State) device(w *row, since time.Time) {
+func (s *State) device(p *Params, w *row, since time.Time) {
 	d := Device{ID: printable(w.DeviceID), PublicKey: printable(w.PublicKey), Client: printable(w.ClientID), Address: printable(w.RemoteIP), Scopes: allPrintable(w.Scopes), TokenDays: -1}
 	mine := s.DeviceID == "" || s.DeviceID == w.DeviceID
-	s.Known = s.Known || s.DeviceID == w.DeviceID
+	s.Known = s.Known || s.DeviceID == w.DeviceID && (p.PublicKey == "" || p.PublicKey == w.PublicKey)
 	for _, t := range w.Tokens {
 		if t.RevokedAt != 0 {
 			continue
@@ -266,6 +288,8 @@ func (s *State) settled(p *Params) string {
 		return "the device is not known"
 	case p.State == "paired" && s.Outcome == string(gateway.OK):
 		return "the device is paired"
+	case p.PublicKey != "" && s.Known && s.RequestID == "" && len(s.beyond) == 0:
+		return "the device is paired"
 	case (p.State == "rotated" || p.State == "revoked") && len(s.tokens) == 0:
 		return "no device has a token that is to go"
 	}
@@ -308,7 +332,7 @@ func apply(ctx context.Context, r task.Reader, p *Params, s *State) error {
 		return call(ctx, r, p, "device.pair.remove", map[string]string{"deviceId": s.DeviceID})
 	case "paired":
 		if s.RequestID == "" {
-			return fmt.Errorf("cannot pair the device %s: no request that waits has its name, its key and no other scopes", s.DeviceID)
+			return fmt.Errorf("cannot pair the device %s: %s", s.DeviceID, s.missing(p))
 		}
 		return call(ctx, r, p, "device.pair.approve", map[string]string{"requestId": s.RequestID})
 	}
@@ -319,6 +343,17 @@ func apply(ctx context.Context, r task.Reader, p *Params, s *State) error {
 		}
 	}
 	return nil
+}
+
+// missing says why there is no request that could be approved.
+func (s *State) missing(p *Params) string {
+	switch {
+	case p.PublicKey == "":
+		return "no request that waits has its name, its key and no other scopes"
+	case len(s.beyond) > 0:
+		return "it asks for " + strings.Join(s.beyond, ", ") + " too; name that in scopes if it may"
+	}
+	return "no request of it waits; requests end after five minutes, so have it ask again"
 }
 
 // call asks for a change. Nobody may approve or rotate what may do more than he himself.

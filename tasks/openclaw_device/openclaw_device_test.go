@@ -149,6 +149,47 @@ func TestPairs(t *testing.T) {
 	}
 }
 
+// A device whose key is not here is known by the public half, and its request says what
+// it wants to do.
+func TestPairsByPublicKey(t *testing.T) {
+	mine := own(t)
+	with := func(change func(w *row)) row { w := mine; change(&w); return w }
+	for name, tt := range map[string]struct {
+		paired, pending []row
+		wants           []string
+		fault           string
+		asked           string
+	}{
+		"its own":      {pending: []row{with(func(w *row) { w.DeviceID, w.RequestID = "x", "r-0" }), mine}, asked: "[device.pair.approve r-1 ]"},
+		"no request":   {fault: "no request of it waits"},
+		"of another":   {pending: []row{with(func(w *row) { w.PublicKey = "x" })}, fault: "no request of it waits"},
+		"more scopes":  {pending: []row{with(func(w *row) { w.Scopes = []string{"operator.read", "operator.admin", "a\x1bb"} })}, fault: "it asks for operator.admin, "},
+		"as a node":    {pending: []row{with(func(w *row) { w.Role = "node" })}, fault: "no request of it waits"},
+		"paired":       {paired: []row{mine}, asked: "[]"},
+		"for more":     {paired: []row{mine}, pending: []row{mine}, asked: "[device.pair.approve r-1 ]"},
+		"for too much": {paired: []row{mine}, pending: []row{with(func(w *row) { w.Scopes = []string{"operator.admin"} })}, fault: "it asks for operator.admin too"},
+		"a false name": {paired: []row{with(func(w *row) { w.PublicKey = "x" })}, fault: "no request of it waits"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &devices{paired: tt.paired, pending: tt.pending}
+			p := Params{params{State: "paired", PublicKey: mine.PublicKey, Token: secret.New("t"), Scopes: []string{"operator.read"}, Port: 18789}}
+			s, err := run(t.Context(), d.gateway().Host(), p)
+			if tt.fault != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.fault) || strings.Contains(err.Error(), "\x1b") || len(d.asked) > 0 {
+					t.Errorf("got %v after %q, want %q", err, d.asked, tt.fault)
+				}
+				return
+			}
+			if got := fmt.Sprint(d.asked); err != nil || got != tt.asked || s.DeviceID != mine.DeviceID {
+				t.Fatalf("asked %s, %v, %+v, want %s", got, err, s, tt.asked)
+			}
+			if why, err := skip(t.Context(), d.gateway().Host(), p); why == "" || err != nil {
+				t.Errorf("paired, it would be done again: %q, %v", why, err)
+			}
+		})
+	}
+}
+
 func TestTakesAway(t *testing.T) {
 	mine, other := own(t), row{DeviceID: strings.Repeat("1", 64), Tokens: []token{{Role: "operator", CreatedAt: time.Now().Add(-time.Minute).UnixMilli()}}}
 	for name, tt := range map[string]struct {
@@ -217,6 +258,9 @@ func TestFaults(t *testing.T) {
 		"{" + keys + ", scopes: [operator.read], since: /etc/motd}":          "only tokens that are rotated",
 		"{" + keys + ", id: " + strings.Repeat("1", 64) + ", scopes: [a.b]}": "paired by its key alone",
 		`{token: "${secret('t')}", state: listed, scopes: []}`:               "scopes",
+		`{token: "${secret('t')}", public_key: abc, scopes: [a.b]}`:          "no public key of a device",
+		"{" + keys + ", public_key: abc, scopes: [a.b]}":                     "whose own key is not here",
+		`{token: "${secret('t')}", public_key: abc, state: absent}`:          "whose own key is not here",
 	} {
 		if got := tasktest.Fault(Module, args); !strings.Contains(got, want) {
 			t.Errorf("fault of %s: got %q, want %q", args, got, want)

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"strings"
 
 	"holdfast/tasks/secret"
@@ -36,8 +37,21 @@ func NewIdentity(private secret.Text) (*Identity, error) {
 	}
 	key := ed25519.NewKeyFromSeed(seed)
 	public := key.Public().(ed25519.PublicKey)
+	return &Identity{ID: fingerprint(public), Public: base64.RawURLEncoding.EncodeToString(public), key: key}, nil
+}
+
+// DeviceID is the name of the device with a public key, which is 32 bytes in base64url.
+func DeviceID(public string) (string, error) {
+	key, err := base64.RawURLEncoding.Strict().DecodeString(public)
+	if err != nil || len(key) != ed25519.PublicKeySize {
+		return "", fmt.Errorf("%q is no public key of a device: want 43 characters of base64url", public)
+	}
+	return fingerprint(key), nil
+}
+
+func fingerprint(public []byte) string {
 	sum := sha256.Sum256(public)
-	return &Identity{ID: hex.EncodeToString(sum[:]), Public: base64.RawURLEncoding.EncodeToString(public), key: key}, nil
+	return hex.EncodeToString(sum[:])
 }
 
 func (i *Identity) sign(text string) string {
