@@ -139,16 +139,17 @@ func take(t *testing.T) *lab {
 	return l
 }
 
-// settled waits until the host has nothing more to start.
+// settled waits until the host has nothing more to start, and its SSH server is back from
+// the reload that a test before may have ended with.
 func (l *lab) settled() {
 	l.Helper()
 	for range 100 {
-		if out, status := l.try("systemctl list-jobs --no-legend; systemctl list-units --state=activating --no-legend"); status == 0 && out == "" {
+		if out, status := l.try("systemctl list-jobs --no-legend; systemctl list-units --state=activating --no-legend; ss -Hltn 'sport = :22' | grep -q . || echo no SSH server"); status == 0 && out == "" {
 			return
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	l.Fatalf("%s: 20 s after its boot it still starts things", l.host)
+	l.Fatalf("%s: after 20 s it still starts things", l.host)
 }
 
 // outcome is what one call of the program left.
