@@ -180,13 +180,22 @@ func someNames(entries []os.DirEntry) string {
 	return strings.Join(out, ", ")
 }
 
-// putBack writes a before-image with all that belonged to it.
+// putBack writes a before-image with all that belonged to it. The image is opened here,
+// with our own rights: the journal is closed to the account of the task.
 func (u *undo) putBack(ctx context.Context, w *writer, name string, i *image) error {
 	f := fileWrite{path: name, digest: i.Digest, mode: &i.Mode, uid: &i.UID, gid: &i.GID, attrs: i.Attrs, secret: i.Secret}
-	f.open = func() (io.ReadCloser, error) { return u.rec.Open(i.Blob) }
-	err := w.writeFile(ctx, f)
+	try := func() error {
+		in, err := u.rec.Open(i.Blob)
+		if err != nil {
+			return err
+		}
+		defer in.Close() //nolint:errcheck // only read
+		f.open = func() (io.ReadCloser, error) { return io.NopCloser(in), nil }
+		return w.writeFile(ctx, f)
+	}
+	err := try()
 	if errors.Is(err, unix.ENOSPC) && w.s.Journal.Store().FreeReserve() {
-		err = w.writeFile(ctx, f)
+		err = try()
 	}
 	if err != nil {
 		return fmt.Errorf("cannot put %s back: %w", name, err)

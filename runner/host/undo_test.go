@@ -125,6 +125,45 @@ func TestUndoOfEverythingAndUndoOfTheUndo(t *testing.T) {
 	}
 }
 
+// The journal is closed to the account that the change was made as, and its undo too.
+func TestUndoOfWhatAnAccountDid(t *testing.T) {
+	b := newBench(t)
+	b.must(os.Mkdir(b.path("home"), 0o700))
+	b.must(os.MkdirAll(b.path("home/tree/a"), 0o750))
+	for _, f := range []string{"home/old", "home/secret", "home/gone", "home/tree/a/f"} {
+		b.put(f, "old "+f)
+	}
+	for _, f := range []string{"home", "home/old", "home/secret", "home/gone", "home/tree", "home/tree/a", "home/tree/a/f"} {
+		b.must(os.Chown(b.path(f), 65534, 65534))
+	}
+	b.must(os.Chmod(b.path("home/secret"), 0o600))
+	b.must(os.Chmod(b.dir, 0o755))
+	before := b.state()
+	for _, do := range []func(w task.Writer) error{
+		func(w task.Writer) error {
+			return w.WriteFile(ctx, task.FileWrite{Path: b.path("home/old"), Data: []byte("new")})
+		},
+		func(w task.Writer) error {
+			return w.WriteFile(ctx, task.FileWrite{Path: b.path("home/secret"), Data: []byte("new"), Secret: true})
+		},
+		func(w task.Writer) error { return w.Remove(ctx, b.path("home/gone")) },
+		func(w task.Writer) error { return w.Remove(ctx, b.path("home/tree")) },
+	} {
+		b.must(do(b.writerAs("nobody")))
+	}
+	after := b.state()
+	for _, want := range []string{before, after} {
+		for name, r := range b.undo(host.UndoOptions{}) {
+			if r.Status != host.Undone {
+				t.Errorf("%s: %+v", name, r)
+			}
+		}
+		if got := b.state(); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	}
+}
+
 func TestUndoTwiceFindsNothingToDo(t *testing.T) {
 	b := newBench(t)
 	b.prepare()
