@@ -259,15 +259,16 @@ cp -p /root/good.json openclaw.json; rm /root/good.json
 said() { journalctl -q -o cat _SYSTEMD_USER_UNIT=openclaw-gateway.service | grep -c 'config reload skipped'; }
 for n in $(seq 20); do before=$(said); sleep 6; [ "$(said)" = "$before" ] && break; done # it has no more to say of them
 `)
-	do("cd /home/openclaw/.openclaw/secrets; cp -p gateway-token /root/was; echo not-the-token-of-this-gateway >gateway-token")
+	do("cd /home/openclaw/.openclaw/secrets; cp -p gateway-token /root/was; echo not-the-token-of-this-gateway >gateway-token\n" +
+		"echo 'Memory cgroup out of memory: Killed process 4242 (node)' | systemd-cat")
 	look(0, true)
-	told("CRITICAL", "critical: the gateway refuses its own token (401)", "warning: the log of the gateway has \"settings\" ")
+	told("CRITICAL", "critical: the gateway refuses its own token (401)", "warning: processes were killed for want of memory since the last look: 1", "warning: the log of the gateway has \"settings\" ")
 	do(`cp -p /root/was /home/openclaw/.openclaw/secrets/gateway-token; rm /root/was
 kill -9 "$(bus show -P MainPID openclaw-gateway)"
 for n in $(seq 120); do [ "$(bus show -P NRestarts openclaw-gateway)" -gt 0 ] && break; sleep 1; done`)
 	s.run(t, 0, "", "apply", "./ready.yml", "-l", "gw1")
 	look(0, true)
-	told("WARNING", "over: the gateway refuses its own token", "over: the log of the gateway has \"settings\" ", "warning: the gateway was restarted 1 times")
+	told("WARNING", "over: the gateway refuses its own token", "over: processes were killed for want of memory", "over: the log of the gateway has \"settings\" ", "warning: the gateway was restarted 1 times")
 
 	// Limits are data. What goes on is told again when its time has come.
 	s.write(t, "alerts2.yml", alertsParams[:strings.Index(alertsParams, "disk:")]+"repeat_hours: 2\ndisk: {warning: 1}\nload: {}\nmemory: {warning: 1}\nbackup_dirs: [/no/such/folder]\ncertificates: []\npatience: 1\n"+

@@ -4,8 +4,14 @@ package openclaw_test
 
 import (
 	"bufio"
+	"bytes"
+	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -112,3 +118,74 @@ version: 1.0.0
 tasks:
   - openclaw_device: {device: '${secret("device_key")}', token: '${secret("gateway_token")}', state: revoked}
 `
+
+// TestSchedule lets a timer on a bastion repair what a gateway has lost, with the units that
+// the README of repair-devices has.
+func TestSchedule(t *testing.T) {
+	const host, bastion = "gw1", "bastion"
+	s := gateways(t, host)
+	if err := project.Down(t.Context(), bastion); err != nil {
+		t.Fatal(err)
+	}
+	s.hosts(t, bastion)
+	t.Cleanup(func() {
+		if err := project.Down(context.Background(), bastion); err != nil {
+			t.Error(err)
+		}
+	})
+	s.write(t, "connects.yml", connects)
+	s.run(t, 0, "", "apply", "./connects.yml", "-l", host, "-p", "expect=[not paired]")
+
+	key, known := project.KeyPath(), project.KnownHostsPath()
+	inventory := fmt.Sprintf("hosts: {%s: {address: %s}}\ngroups: {gateways: {hosts: [%s]}}\nssh: {users: [root], keys: [/home/fleet/%s], known_hosts: /home/fleet/%s}\n",
+		host, s.address(t, host), host, filepath.Base(key), filepath.Base(known))
+	s.must(t, bastion, "useradd --create-home fleet && mkdir /srv/fleet")
+	for _, what := range [][2]string{{filepath.Join(project.dir, "secrets"), "/srv/fleet"}, {filepath.Join(project.dir, ".config"), "/home/fleet"},
+		{project.binary, "/usr/local/bin"}, {key, "/home/fleet"}, {known, "/home/fleet"}} {
+		s.puts(t, bastion, what[1], what[0])
+	}
+	s.must(t, bastion, "cat >/srv/fleet/inventory.yml <<'X'\n"+inventory+"X\necho 'devices: {platform: device_key}' >/srv/fleet/devices.yml\nchown -R fleet: /srv/fleet /home/fleet")
+	units := scheduled(t, "repair-devices")
+	for name, text := range units {
+		s.must(t, bastion, "cat >"+name+" <<'X'\n"+text+"X\n")
+	}
+	// Its turn comes at once, and not when the clock says so.
+	s.must(t, bastion, `d=/run/systemd/system/repair-devices.timer.d; mkdir -p $d; printf '[Timer]\nOnCalendar=\nOnActiveSec=1s\nRandomizedDelaySec=0\nAccuracySec=1s\n' >$d/now.conf
+systemctl daemon-reload && systemctl enable --now repair-devices.timer
+n=0; until journalctl -u repair-devices -o cat --no-pager | grep -q '^Finished\|^Failed'; do n=$((n+1)); [ $n -lt 600 ] || exit 1; sleep 0.5; done`)
+	if out := s.must(t, bastion, "systemctl show repair-devices -p Result; journalctl -u repair-devices -o cat --no-pager"); len(units) != 2 || !strings.Contains(out, "Result=success") {
+		t.Errorf("the schedule ends with\n%s", out)
+	}
+	s.run(t, 0, "", "apply", "./connects.yml", "-l", host)
+}
+
+// puts copies a file or folder of this machine into a folder of a host.
+func (s *site) puts(t *testing.T, host, to, from string) {
+	t.Helper()
+	var packed, out bytes.Buffer
+	tar := exec.CommandContext(t.Context(), "tar", "-C", filepath.Dir(from), "-c", filepath.Base(from))
+	tar.Stdout, tar.Stderr = &packed, &out
+	if err := tar.Run(); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if status, err := project.Exec(t.Context(), host, &packed, &out, &out, "tar", "-C", to, "-x"); err != nil || status != 0 {
+		t.Fatalf("%s to %s: %d, %v\n%s", from, host, status, err, out.String())
+	}
+}
+
+// scheduled are the units in the README of a playbook, by the file that it names for each.
+func scheduled(t *testing.T, playbook string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("../../playbooks/library/" + playbook + "/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(text), "```ini\n# ")
+	block, _, _ = strings.Cut(block, "```")
+	units := map[string]string{}
+	for _, unit := range strings.Split(block, "\n# ") {
+		name, text, _ := strings.Cut(unit, "\n")
+		units[name] = text + "\n"
+	}
+	return units
+}

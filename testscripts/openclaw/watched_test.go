@@ -34,6 +34,14 @@ fs.writeFileSync('/run/tried', '');
 await stays;
 `
 
+// starved has Node.js end for want of memory in the gateway's unit, and says in the place
+// of the account's service manager that the kernel killed it, which no guest can bring about.
+const starved = `d=/run/user/$(id -u openclaw)/systemd/user/openclaw-gateway.service.d
+mkdir -p $d && printf '[Service]\nExecStartPre=-/usr/local/bin/node --max-old-space-size=16 -e "for (let a = [];;) a.push({})"\n' >$d/starve.conf
+bus daemon-reload; bus restart openclaw-gateway; rm -r $d; bus daemon-reload
+printf 'MESSAGE=openclaw-gateway.service: A process of this unit has been killed by the OOM killer.\nUSER_UNIT=openclaw-gateway.service\n' | runuser -u openclaw -- logger --journald
+`
+
 // TestDoctorLog makes connections end in each way that the guides know by its number, and
 // follows the journal meanwhile. Then it breaks what is under the gateway.
 func TestDoctorLog(t *testing.T) {
@@ -48,9 +56,10 @@ journalctl -o cat -u strangers`)
 	if status != 0 || !strings.Contains(out, "page 1012") || !strings.Contains(out, "old 1002") {
 		t.Fatal(out)
 	}
+	s.must(t, "gw1", "set -e\n"+bus+starved)
 	s.run(t, 0, "", "apply", "./ready.yml", "-l", "gw1")
 	out = s.run(t, 0, "", "verify", "doctor-openclaw", "-l", "gw1", "--output", "json")
-	for _, want := range []string{"log close-1002 1: protocol-mismatch 1", "log close-1012 1: none 1", "log close-4008 1: unauthorized 1", "log handshake 1"} {
+	for _, want := range []string{"log memory 2", "log close-1002 1: protocol-mismatch 1", "log close-1012 1: none 1", "log close-4008 1: unauthorized 1", "log handshake 1"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the doctor does not say %q", want)
 		}

@@ -42,7 +42,9 @@ for name in caddy nginx cloudflared; do systemctl is-active --quiet $name && ech
 # The inspector of Node, which whoever sends SIGUSR1 opens.
 ss -Hltn 'sport = :9229' 2>/dev/null | grep -q . && echo "inspector open"
 
-journalctl -q -o cat --no-pager --since "$HOURS hours ago" _SYSTEMD_USER_UNIT=openclaw-gateway.service + _SYSTEMD_UNIT=openclaw-gateway.service 2>/dev/null |
+# What its service manager says of it counts too, such as that the kernel killed it.
+journalctl -q -o cat --no-pager --since "$HOURS hours ago" _SYSTEMD_USER_UNIT=openclaw-gateway.service + _SYSTEMD_UNIT=openclaw-gateway.service \
+	+ USER_UNIT=openclaw-gateway.service _UID="$id" + UNIT=openclaw-gateway.service _PID=1 2>/dev/null |
 	tail -n 200000 | awk '
 	# A client that hangs up when it is refused leaves 1006 as the code; the cause says it then.
 	/closed before connect|(closed|disconnected).* code=/ {
