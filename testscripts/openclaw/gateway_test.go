@@ -83,6 +83,7 @@ func TestGateway(t *testing.T) {
 	installed := s.lastRun(t, "openclaw", "gw1")
 	s.run(t, 0, "", "plan", "openclaw", "--params", "params.yml", "-l", "gw1", "--diff", "-v")
 	s.settles(t)
+	s.names(t)
 	for name, text := range map[string]string{"outcomes.yml": outcomes, "device.yml": device, "connects.yml": connects, "reboot.yml": reboot} {
 		s.write(t, name, text)
 	}
@@ -111,7 +112,6 @@ func TestGateway(t *testing.T) {
 	s.run(t, 0, "", "runs", "show", installed, "--output", "json")
 	s.noSecrets(t, "gw1", "gateway_token", "device_key", "anthropic_key")
 
-	s.run(t, 0, "", "apply", "./ready.yml", "-l", "gw1") // settings that changed made it start again
 	s.run(t, 0, "", "apply", "./device.yml", "-l", "gw1", "-p", "state=absent")
 	s.run(t, 0, "", "apply", "./connects.yml", "-l", "gw1", "-p", "expect=[not paired]")
 	s.run(t, 0, "", "undo", installed, "-l", "gw1")
@@ -143,6 +143,38 @@ func (s *site) refusals(t *testing.T) {
 	}
 }
 
+const named = `playbook: named
+version: 1.0.0
+tasks:
+  - openclaw_health: {token: '${secret("gateway_token")}'}
+    register: gateway
+  - assert:
+      that:
+        - ${gateway.agents.exists(a, a.name == "main" && a.model == "anthropic/claude-sonnet-5" && a.fallbacks == ["anthropic/claude-opus-4-6"])}
+        - ${gateway.agents.exists(a, a.name == "ops" && a.model == "anthropic/claude-opus-4-6")}
+        - ${gateway.agents.all(a, size(a.unknown) == 0)}
+      message: the gateway says ${gateway.agents.map(a, a.name + " has " + a.model).join(", ")}
+`
+
+// names uses all kinds of names that models may have, and one that is not there.
+func (s *site) names(t *testing.T) {
+	t.Helper()
+	const aliases = `{"agents": {"defaults": {"models": {"anthropic/claude-opus-4-6": {"alias": "big"}}}, "entries": {"ops": {"model": {"primary": "big"}}}}}`
+	s.write(t, "named.yml", named)
+	s.run(t, 0, "", "apply", "openclaw", "--params", "params.yml", "-l", "gw1", "-p", "model=anthropic/sonnet", "-p", "settings='"+aliases+"'")
+	s.run(t, 0, "", "apply", "./named.yml", "-l", "gw1")
+	there := s.lastRun(t, "openclaw", "gw1")
+	out := s.run(t, 5, "", "apply", "openclaw", "--params", "params.yml", "-l", "gw1", "-p", "model=anthropic/claude-of-nobody")
+	if !strings.Contains(out, "the gateway has no entry for anthropic/claude-of-nobody") {
+		t.Errorf("a model that is not there is not told:\n%s", out)
+	}
+	for _, run := range []string{s.lastRun(t, "openclaw", "gw1"), there} {
+		s.run(t, 0, "", "undo", run, "-l", "gw1")
+	}
+	s.restart(t, "gw1")
+	s.run(t, 0, "", "apply", "./ready.yml", "-l", "gw1")
+}
+
 // doors switches on behind the playbook's back what goes past the pairing. Verify tells,
 // and the gateway's way for administrators stays shut.
 func (s *site) doors(t *testing.T) {
@@ -155,7 +187,9 @@ fs.writeFileSync("`+settings+`", JSON.stringify(s, null, 2));'`)
 	if out := s.run(t, 5, "", "verify", "openclaw", "--params", "params.yml", "-l", "gw1"); !strings.Contains(out, "dangerouslyDisableDeviceAuth") {
 		t.Errorf("verify does not tell what goes past the pairing:\n%s", out)
 	}
+	// It would start again by itself, at a time of its own.
 	s.must(t, "gw1", "cp -p /root/settings "+settings)
+	s.restart(t, "gw1")
 	s.run(t, 0, "", "apply", "./ready.yml", "-l", "gw1")
 }
 
