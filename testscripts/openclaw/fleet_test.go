@@ -85,7 +85,6 @@ func TestFleet(t *testing.T) {
 	}
 	s.chats(t, ca, names[0])
 	s.reached(t, ca, names[0])
-	s.browses(t, names[0])
 	for _, name := range names {
 		s.noSecrets(t, name, "gateway_token", "anthropic_key", "device_key")
 	}
