@@ -221,13 +221,13 @@ func (s *State) list(ctx context.Context, r task.Reader, p *Params) error {
 func (s *State) request(p *Params, asked string, w *row) {
 	s.Requests = append(s.Requests, Request{ID: printable(w.RequestID), DeviceID: printable(w.DeviceID), PublicKey: printable(w.PublicKey), Client: printable(w.ClientID),
 		Address: printable(w.RemoteIP), Scopes: allPrintable(w.Scopes), Repair: w.IsRepair, Age: int64(time.Since(time.UnixMilli(w.TS)) / time.Second)})
-	beyond := slices.DeleteFunc(allPrintable(w.Scopes), func(scope string) bool { return slices.Contains(p.Scopes, scope) })
+	beyond := slices.DeleteFunc(slices.Clone(w.Scopes), func(scope string) bool { return slices.Contains(p.Scopes, scope) })
 	switch {
 	case w.DeviceID != s.DeviceID || w.PublicKey != s.PublicKey:
 		s.Unknown++
 	case w.Role != "operator" || p.PublicKey == "" && (asked == "" || w.RequestID != asked):
 	case len(beyond) > 0:
-		s.beyond = beyond
+		s.beyond = allPrintable(beyond)
 	default:
 		s.RequestID = w.RequestID
 	}

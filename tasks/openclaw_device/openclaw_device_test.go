@@ -156,7 +156,6 @@ func TestPairsByPublicKey(t *testing.T) {
 	with := func(change func(w *row)) row { w := mine; change(&w); return w }
 	for name, tt := range map[string]struct {
 		paired, pending []row
-		wants           []string
 		fault           string
 		asked           string
 	}{
@@ -164,6 +163,7 @@ func TestPairsByPublicKey(t *testing.T) {
 		"no request":   {fault: "no request of it waits"},
 		"of another":   {pending: []row{with(func(w *row) { w.PublicKey = "x" })}, fault: "no request of it waits"},
 		"more scopes":  {pending: []row{with(func(w *row) { w.Scopes = []string{"operator.read", "operator.admin", "a\x1bb"} })}, fault: "it asks for operator.admin, "},
+		"a near scope": {pending: []row{with(func(w *row) { w.Scopes = []string{"operator.read\x1b"} })}, fault: "it asks for operator.read"},
 		"as a node":    {pending: []row{with(func(w *row) { w.Role = "node" })}, fault: "no request of it waits"},
 		"paired":       {paired: []row{mine}, asked: "[]"},
 		"for more":     {paired: []row{mine}, pending: []row{mine}, asked: "[device.pair.approve r-1 ]"},
