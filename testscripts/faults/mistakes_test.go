@@ -63,8 +63,9 @@ const (
 	// Purged, it would leave chains and their jumps.
 	noFirewall = `ufw --force disable >/dev/null; DEBIAN_FRONTEND=noninteractive apt-get purge -y -qq --autoremove ufw >/dev/null 2>&1
 nft flush ruleset; rm -rf /etc/ufw`
-	socket   = "systemctl disable --now ssh.service 2>/dev/null; systemctl enable --now ssh.socket 2>/dev/null"
-	noSocket = "systemctl disable --now ssh.socket 2>/dev/null; systemctl enable --now ssh.service 2>/dev/null"
+	socket = "systemctl disable --now ssh.service 2>/dev/null; systemctl enable --now ssh.socket 2>/dev/null"
+	// A service that a login started holds what the socket gave it until it starts anew.
+	noSocket = "systemctl disable --now ssh.socket 2>/dev/null; systemctl enable ssh.service 2>/dev/null; systemctl restart ssh.service"
 )
 
 // marks prints what a mistake could have left.
