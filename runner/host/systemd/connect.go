@@ -34,6 +34,7 @@ const (
 	dialLimit    = 10 * time.Second
 	callLimit    = 30 * time.Second
 	managerLimit = 30 * time.Second // for an account's manager to come up
+	reexecLimit  = 10 * time.Second // for a manager that is re-executed to be back
 )
 
 // Manager is a service manager. It may be used by several goroutines, connects

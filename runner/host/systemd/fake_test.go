@@ -46,6 +46,7 @@ type fakeManager struct {
 	mu          sync.Mutex
 	units       map[string]*fakeUnit
 	calls       []string
+	away        int  // connections that are cut after the login, as of a manager that is re-executed
 	cutOnJob    bool // hang up instead of telling a job's end
 	skipped     bool // the start condition of the unit does not hold
 	installable bool
@@ -75,7 +76,7 @@ func (f *fakeManager) serve(nc net.Conn) {
 	defer f.wg.Done()
 	defer func() { _ = nc.Close() }() // the client hangs up first, or is cut on purpose
 	in := bufio.NewReader(nc)
-	if !f.login(in, nc) {
+	if !f.login(in, nc) || f.isAway() {
 		return
 	}
 	for {
@@ -87,6 +88,13 @@ func (f *fakeManager) serve(nc net.Conn) {
 			return
 		}
 	}
+}
+
+func (f *fakeManager) isAway() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.away--
+	return f.away >= 0
 }
 
 func (f *fakeManager) login(in *bufio.Reader, nc net.Conn) bool {

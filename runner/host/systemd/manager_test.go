@@ -40,6 +40,14 @@ func TestStateReadsTheManager(t *testing.T) {
 	}
 }
 
+func TestManagerThatIsReexecutedIsWaitedFor(t *testing.T) {
+	f, m := newFake(t, 0, map[string]*fakeUnit{"ssh.service": {load: "loaded", active: "active"}})
+	f.away = 4
+	if st, err := m.State(context.Background(), "ssh.service"); err != nil || st.ActiveState != "active" {
+		t.Errorf("got %+v, %v; want it active", st, err)
+	}
+}
+
 func TestAbandonedUnitsRunWithoutAFile(t *testing.T) {
 	_, m := newFake(t, 0, map[string]*fakeUnit{
 		"ssh.service":  {load: "loaded", active: "active", sub: "running"},

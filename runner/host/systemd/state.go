@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -63,14 +66,25 @@ func (m *Manager) State(ctx context.Context, unit string) (State, error) {
 // more than all else, since the manager reads its cgroup for them.
 func (m *Manager) look(ctx context.Context, unit string, details bool) (State, error) {
 	st, err := m.state(ctx, unit, details)
-	if errors.Is(err, dbus.ErrClosed) {
-		// The manager was re-executed, as an upgrade of systemd does.
-		st, err = m.state(ctx, unit, details)
+	if isCut(err) {
+		st, err = m.lookAgain(ctx, unit, details)
 	}
 	if err != nil {
 		return State{}, fmt.Errorf("cannot look at unit %s: %w", unit, err)
 	}
 	return st, nil
+}
+
+// lookAgain looks once the manager is back that was re-executed, as an upgrade of systemd
+// does. While it is away its socket may still take a connection, which is then cut, or
+// refuse one.
+func (m *Manager) lookAgain(ctx context.Context, unit string, details bool) (State, error) {
+	for end := time.Now().Add(reexecLimit); ; {
+		st, err := m.state(ctx, unit, details)
+		if err == nil || errors.Is(err, ErrNotRunning) || time.Now().After(end) || sleep(ctx, 50*time.Millisecond) != nil {
+			return st, err
+		}
+	}
 }
 
 func (m *Manager) state(ctx context.Context, unit string, details bool) (State, error) {
@@ -285,11 +299,14 @@ func (l link) ask(ctx context.Context, object dbus.ObjectPath, method string, ar
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
 	call := l.Object(busName, object).CallWithContext(ctx, method, 0, args...)
-	if call.Err != nil && !l.Connected() {
-		call.Err = dbus.ErrClosed
-	}
-	if errors.Is(call.Err, syscall.EPIPE) || errors.Is(call.Err, syscall.ECONNRESET) {
+	if call.Err != nil && (!l.Connected() || isCut(call.Err)) {
 		call.Err = dbus.ErrClosed
 	}
 	return call
+}
+
+// isCut reports whether the other end hung up, which the library may not know yet.
+func isCut(err error) bool {
+	return slices.ContainsFunc([]error{dbus.ErrClosed, syscall.EPIPE, syscall.ECONNRESET, io.EOF, io.ErrClosedPipe, net.ErrClosed},
+		func(cut error) bool { return errors.Is(err, cut) })
 }
