@@ -7,6 +7,7 @@ import (
 
 	"holdfast/runner"
 	"holdfast/runner/event"
+	"holdfast/runner/journal"
 )
 
 // A task with on: controller works there, between what comes before and after it
@@ -79,6 +80,30 @@ tasks:
 	o = run(t, play{hosts: hosts(t, 1), text: text})
 	if want := "failed 1 look | no controller\nfailed"; o.ends("a") != want || o.fin.Code != runner.CodeFailed {
 		t.Errorf("got\n%s\nand code %d", o.ends("a"), o.fin.Code)
+	}
+}
+
+// Runs that overlap on a bastion both tell people, and only one may change it.
+func TestOnControllerWhileAnotherRunWorksThere(t *testing.T) {
+	near := newWorld(t, "controller")
+	store, err := journal.Open(near.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := store.Lock(journal.Holder{Run: "r-other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Release() //nolint:errcheck // the folder goes with it
+	o := run(t, play{hosts: hosts(t, 1), near: near, text: `
+tasks:
+  - cry: {}
+    on: controller
+  - put: {key: k}
+    on: controller
+`})
+	if got := o.ends("a"); near.done() != "cry" || !strings.HasPrefix(got, "ran 1 cry\nfailed 2 put | another run works on this host: run r-other") {
+		t.Errorf("got %s, and on the controller %q", got, near.done())
 	}
 }
 

@@ -216,6 +216,7 @@ func (h *hostRun) resolve(ctx context.Context, v visit) (*wire.Step, *stepMeta, 
 		if m.reads, err = n.OnlyReads(res, h.secrets); err != nil {
 			return nil, nil, nil, err
 		}
+		m.reads = m.reads || n.Module.Tells
 	}
 	m.stays = !ignore && h.goesOn(v.verify)
 	st.Ignore = ignore || m.stays

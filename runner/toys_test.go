@@ -196,7 +196,19 @@ func write() *task.Module {
 	})
 }
 
-func toys(w *world) []*task.Module { return []*task.Module{put(w), say(w), look(w), write()} }
+// cry is an action that only tells people.
+func cry(w *world) *task.Module {
+	return task.NewAction(task.ActionDef[struct{}, struct{}]{
+		Name: "cry", Doc: "Tells all.", Tells: true, Resource: func(struct{}) string { return "all" },
+		Run: func(context.Context, task.Writer, struct{}) (struct{}, error) {
+			w.did("cry")
+			return struct{}{}, nil
+		},
+		Changed: func(struct{}, struct{}) bool { return false },
+	})
+}
+
+func toys(w *world) []*task.Module { return []*task.Module{put(w), say(w), look(w), cry(w), write()} }
 
 func names(modules []*task.Module) []string {
 	var out []string

@@ -106,8 +106,11 @@ func TestLockNamesItsHolder(t *testing.T) {
 			t.Error("Serve: got no error")
 		}
 	}
-	// Looking needs no lock.
+	// Looking needs no lock, and neither does telling people.
 	begin(t, state).hello("plan")
+	if a := one(t, state, "verify", &wire.Program{Steps: steps(`tell {}`)}); len(a.results) != 1 || a.results[0].Status != "ran" {
+		t.Errorf("a step that tells people: got %+v, want that it ran", a.results)
+	}
 	_ = first.end()
 	if w := begin(t, state).hello("apply"); w.Fence < 2 {
 		t.Errorf("got the number %d, want a higher one", w.Fence)

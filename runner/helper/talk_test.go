@@ -136,6 +136,13 @@ type doResult struct {
 }
 
 // do is a toy that does something.
+var tell = task.NewAction(task.ActionDef[struct{}, struct{}]{
+	Name: "tell", Doc: "# Says something.\n", Tells: true,
+	Resource: func(struct{}) string { return "tell" },
+	Run:      func(context.Context, task.Writer, struct{}) (struct{}, error) { return struct{}{}, nil },
+	Changed:  func(struct{}, struct{}) bool { return false },
+})
+
 var do = task.NewAction(task.ActionDef[doParams, doResult]{
 	Name: "do", Doc: "# A line for the shell.\n",
 	Resource: func(doParams) string { return "do" },
@@ -163,7 +170,7 @@ var do = task.NewAction(task.ActionDef[doParams, doResult]{
 	Reversible: func(p doParams) bool { return p.Undo != nil },
 })
 
-var toys = []*task.Module{note, do}
+var toys = []*task.Module{note, do, tell}
 
 // talk is a controller that talks to a helper.
 type talk struct {

@@ -74,6 +74,7 @@ var Module = task.NewAction(task.ActionDef[Params, Result]{
 	Resource:     resource,
 	Run:          run,
 	Changed:      func(Params, Result) bool { return false },
+	Tells:        true,
 	TLS:          true,
 	Irreversible: "what was said cannot be taken back",
 })

@@ -84,6 +84,9 @@ type ActionDef[P, R any] struct {
 	// Wait actions are read-only but wait for something that only a real run
 	// brings about: a plan names them and does not run them.
 	Wait bool
+	// Tells actions change nothing on the host that they work on: they say something to
+	// somebody else. A plan names them; on the controller they need no lock.
+	Tells bool
 	// Skip is asked before Run: a non-empty answer says why there is nothing to do.
 	Skip    func(context.Context, Reader, P) (string, error)
 	Run     func(context.Context, Writer, P) (R, error)
@@ -109,6 +112,7 @@ type Module struct {
 	ReadOnly     bool
 	MayRead      bool // Bound.ReadOnly depends on the arguments
 	Wait         bool
+	Tells        bool
 	HasUndo      bool
 	Irreversible string
 	TLS          bool
@@ -194,7 +198,7 @@ func NewAction[P, R any](def ActionDef[P, R]) *Module {
 		panic(def.Name + ": an ActionDef needs Resource and Run")
 	}
 	m := newModule(def.Name, def.Doc, reflect.TypeFor[P](), reflect.TypeFor[R]())
-	m.Action, m.ReadOnly, m.Wait, m.MayRead, m.Reboots = true, def.ReadOnly, def.Wait, def.Reads != nil, def.Reboots
+	m.Action, m.ReadOnly, m.Wait, m.Tells, m.MayRead, m.Reboots = true, def.ReadOnly, def.Wait, def.Tells, def.Reads != nil, def.Reboots
 	m.Risk, m.HasUndo, m.Irreversible, m.TLS, m.Controller = def.Risk, def.Undo != nil, def.Irreversible, def.TLS, def.Controller
 	m.bind = func(d *decoder, n *source.Node, at source.Pos) *Bound {
 		p := new(P)
