@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -37,16 +38,22 @@ func newDocCmd(env *Env) *cobra.Command {
 					return env.docModule(m, format)
 				}
 			}
-			hint := source.DidYouMean(args[0], moduleNames())
-			if hint == "" {
-				hint = "'holdfast doc' lists them"
-			}
-			return usagef(hint, "no module is called %q", args[0])
+			return usagef(env.docHint(args[0]), "no module is called %q", args[0])
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "text or json")
 	complete(cmd, "text", "json")
 	return cmd
+}
+
+// docHint says where somebody finds what is no module.
+func (env *Env) docHint(name string) string {
+	for _, p := range env.finder().List() {
+		if p.Name == name {
+			return "it is a playbook: 'holdfast playbooks show " + name + "'"
+		}
+	}
+	return cmp.Or(source.DidYouMean(name, moduleNames()), "'holdfast doc' lists them")
 }
 
 func (env *Env) docList(format string) error {
