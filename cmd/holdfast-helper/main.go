@@ -6,10 +6,17 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 
 	"holdfast/runner/helper"
 	"holdfast/tasks"
 )
+
+// init keeps the main thread for the main goroutine. A thread that took the rights of an
+// account is thrown away after that, but for the main one: it stays, and the whole process
+// then counts as the account's in /proc, so that a run which deletes the account finds
+// itself among the processes that the account still has.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == "guard" {

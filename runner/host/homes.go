@@ -228,7 +228,7 @@ func (m *Machine) homeMode() task.Mode {
 // came in over it.
 func (w *writer) endProcesses(ctx context.Context, name string, uid int64) error {
 	w.m.dropManager(name)
-	others := func() []string { return processesOf(uid, ancestors()...) }
+	others := func() []string { return processesOf(uid, append(ancestors(), os.Getpid())...) }
 	left := others()
 	if len(left) == 0 || w.m.root != "" {
 		return nil
