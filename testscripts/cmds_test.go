@@ -34,7 +34,7 @@ type command struct {
 
 // commands are all of ours. README.md is made of them.
 var commands = []command{
-	{"await", "file", "waits up to 20 s until the file is there", false, runAwait},
+	{"await", "file [text]", "waits up to 20 s until the file is there, or has the text in it", false, runAwait},
 	{"events", "[-count n] 'path=value path~regexp path' file", "holds for at least one event, or for n, of a file of JSON lines; a path alone means that something is there", true, runEvents},
 	{"exits", "status program [arg...]", "runs a program that must end with the status", false, runExits},
 	{"fakecmd", "name [status]", "makes a program that notes its arguments in $WORK/name.log, prints $WORK/name.out and ends with the status; it is found before others, here and on hosts that start later", false, runFakecmd},
@@ -92,16 +92,20 @@ func TestMisuseFailsBehindNegation(t *testing.T) {
 }
 
 func runAwait(ts *testscript.TestScript, args []string) error {
-	if len(args) != 1 {
-		return misuse("want one file")
+	if len(args) < 1 || len(args) > 2 {
+		return misuse("want a file, and what is in it")
 	}
 	file := ts.MkAbs(args[0])
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if _, err := os.Lstat(file); err == nil {
+		if len(args) == 1 {
+			if _, err := os.Lstat(file); err == nil {
+				return nil
+			}
+		} else if text, err := os.ReadFile(file); err == nil && strings.Contains(string(text), args[1]) {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s did not appear", args[0])
+	return fmt.Errorf("%s did not appear", strings.Join(args, ": "))
 }
 
 func runExits(ts *testscript.TestScript, args []string) error {
