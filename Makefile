@@ -7,6 +7,8 @@ LINT     := golangci-lint
 LINT_VER := v2.15.0
 # Real hosts are shared by all tests of a package; packages run one after another.
 HOSTS    := ./runner/sandbox ./runner/host/... ./testscripts ./testscripts/acceptance
+# Tests of those packages that need no hosts, and take long: "make check" has run them.
+CHECKED  := ^(TestScript|TestReveal|TestHelpTouchesNothing|TestHelperLinksLittle|TestEmbeddedHelperIsFresh)$$
 # A part of what "make faults" does: one of each kind, the rest on request.
 FAULTS   := TestTable|TestPortsBehindAFirewall|TestConditions|TestUndoOnAFullDisk|TestMemoryPressure|TestStruckAfterConfirm|TestKilledBeforeArm|TestNoInverse|TestTwoRuns|TestLockOut|TestMistakes|TestSocketMoves|TestPortMoves|TestCrash/(controller|power|link)
 # Tests of gateways that change what a gateway is made of, and those that break updates of it.
@@ -49,7 +51,7 @@ faults: build ## break everything on real hosts, and five minutes of random faul
 	@$(GO) test -count=1 -timeout 40m -tags hosts ./testscripts/faults
 
 hosts: build ## tests on real throwaway hosts; they fail where there can be none
-	@$(GO) test -count=1 -p 1 -timeout 40m -tags 'hosts judges' $(HOSTS)
+	@$(GO) test -count=1 -p 1 -timeout 40m -tags 'hosts judges' -skip '$(CHECKED)' $(HOSTS)
 	@$(GO) test -count=1 -timeout 20m -tags hosts -run '$(FAULTS)' ./testscripts/faults
 
 openclaw: openclaw-state openclaw-rest ## real OpenClaw gateways of the npm registry on throwaway hosts; they fail where there can be none
