@@ -11,8 +11,8 @@ HOSTS    := ./runner/sandbox ./runner/host/... ./testscripts ./testscripts/accep
 CHECKED  := ^(TestScript|TestReveal|TestHelpTouchesNothing|TestHelperLinksLittle|TestEmbeddedHelperIsFresh)$$
 # A part of what "make faults" does: one of each kind, the rest on request.
 FAULTS   := TestTable|TestPortsBehindAFirewall|TestConditions|TestUndoOnAFullDisk|TestMemoryPressure|TestStruckAfterConfirm|TestKilledBeforeArm|TestNoInverse|TestTwoRuns|TestLockOut|TestMistakes|TestSocketMoves|TestPortMoves|TestCrash/(controller|power|link)
-# Tests of gateways that change what a gateway is made of, and those that break updates of it.
-STATE    := TestBackup|TestUpdate$$|TestAlerts|TestDoctor
+# Tests of gateways that change what a gateway is made of and some more, so that both parts take as long; and those that break updates.
+STATE    := TestBackup|TestUpdate$$|TestAlerts|TestDoctor|TestHealth|TestTunnel|TestVerboseLog
 UPDATES  := TestUpdateIsCut|TestUpdateOnAFullDisk|TestUpdateOfAFleet
 
 .PHONY: tailnet openclaw-state openclaw-updates openclaw-rest help build helpers demo test check lint tools unit hosts openclaw faults judges bench fuzz clean
