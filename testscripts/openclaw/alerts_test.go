@@ -260,7 +260,7 @@ said() { journalctl -q -o cat _SYSTEMD_USER_UNIT=openclaw-gateway.service | grep
 for n in $(seq 20); do before=$(said); sleep 6; [ "$(said)" = "$before" ] && break; done # it has no more to say of them
 `)
 	do("cd /home/openclaw/.openclaw/secrets; cp -p gateway-token /root/was; echo not-the-token-of-this-gateway >gateway-token\n" +
-		"echo 'Memory cgroup out of memory: Killed process 4242 (node)' | systemd-cat; sleep 1.1") // a second is looked at once
+		"echo 'Memory cgroup out of memory: Killed process 4242 (node)' | systemd-cat; journalctl --sync; sleep 1.1") // a second is looked at once
 	look(0, true)
 	told("CRITICAL", "critical: the gateway refuses its own token (401)", "warning: processes were killed for want of memory since the last look: 1", "warning: the log of the gateway has \"settings\" ")
 	do(`cp -p /root/was /home/openclaw/.openclaw/secrets/gateway-token; rm /root/was

@@ -131,7 +131,8 @@ func TestBackup(t *testing.T) {
 	backup(5, "verify")
 	// The server is another one than it was: nothing is sent to it.
 	s.must(t, "store", "cd /etc/ssh && mv ssh_host_ed25519_key right && ssh-keygen -q -t ed25519 -N '' -f ssh_host_ed25519_key && systemctl restart ssh")
-	s.must(t, "gw1", "systemctl start openclaw-backup; ! systemctl start openclaw-backup-done; journalctl -u openclaw-backup-done | grep 'Host key verification failed'")
+	s.must(t, "gw1", "systemctl start openclaw-backup; ! systemctl start openclaw-backup-done")
+	s.until(t, "gw1", "journalctl -u openclaw-backup-done | grep -q 'Host key verification failed'")
 	s.until(t, "gw1", `grep -q 'alert.*openclaw-backup-done.service failed on gw1' /root/heard`)
 	if out := backup(5, "verify"); !strings.Contains(out, "Host key verification failed") {
 		t.Errorf("another server is taken for the right one:\n%s", out)
