@@ -264,6 +264,7 @@ tasks:
   - file: {path: /etc/attack-late, content: "never\n"}
 `)...)
 			u.begun("slow")
+			l.console("for n in $(seq 100); do pgrep -x sleep >/dev/null && break; sleep 0.03; done") // a little after it is said
 			c.at(u)
 			u.signal(syscall.SIGKILL)
 			u.wait(10 * time.Second)
