@@ -174,8 +174,9 @@ func TestContainers(t *testing.T) {
 	if out := s.run(t, 0, "", append(health, "-v")...); !strings.Contains(out, "well 0 running") {
 		t.Errorf("of a container that is well is said\n%s", out)
 	}
+	const told = `journalctl -q -o cat _SYSTEMD_UNIT=holdfast-watch.service`
 	const look = `for n in $(seq 60); do case $(systemctl is-active holdfast-watch) in activ*) sleep 1 ;; *) break ;; esac; done
-systemctl start holdfast-watch; journalctl --sync; journalctl -q -o cat _SYSTEMD_UNIT=holdfast-watch.service`
+systemctl start holdfast-watch; journalctl --sync; ` + told
 	if out, _ := s.console(t, "gw1", look); strings.Contains(out, "container") {
 		t.Errorf("the watcher says of a host that is well\n%s", out)
 	}
@@ -193,5 +194,6 @@ systemctl start holdfast-watch; journalctl --sync; journalctl -q -o cat _SYSTEMD
 			t.Errorf("health does not say %q:\n%s", want, out)
 		}
 	}
-	s.until(t, "gw1", look+` | grep -q "container ill: Up "`)
+	s.must(t, "gw1", look) // once, and its words may come a moment later
+	s.until(t, "gw1", told+` | grep -q "container ill: Up "`)
 }
