@@ -338,11 +338,9 @@ func (s *server) action(ctx context.Context, st *wire.Step, m *task.Module, b *t
 		return s.announce(ctx, st, m, r, w)
 	case st.Check && !quiet:
 		return fmt.Errorf("module %q may change the host with these arguments and cannot be used to verify", m.Name)
-	case quiet:
-		return s.perform(ctx, st, b, r, s.machine.Writer(s.session(st, nil)))
-	case m.Tells && s.lock == nil: // and so no journal either
+	case quiet, m.Tells && s.lock == nil: // without the lock there is no journal either
 		err := s.perform(ctx, st, b, r, s.machine.Writer(s.session(st, nil)))
-		if err == nil {
+		if err == nil && m.Tells {
 			r.Status = "ran"
 		}
 		return err

@@ -135,7 +135,7 @@ type doResult struct {
 	Said string `yaml:"said" json:"said" doc:"What it printed."`
 }
 
-// do is a toy that does something.
+// tell is a toy that only tells people.
 var tell = task.NewAction(task.ActionDef[struct{}, struct{}]{
 	Name: "tell", Doc: "# Says something.\n", Tells: true,
 	Resource: func(struct{}) string { return "tell" },
@@ -143,6 +143,7 @@ var tell = task.NewAction(task.ActionDef[struct{}, struct{}]{
 	Changed:  func(struct{}, struct{}) bool { return false },
 })
 
+// do is a toy that does something.
 var do = task.NewAction(task.ActionDef[doParams, doResult]{
 	Name: "do", Doc: "# A line for the shell.\n",
 	Resource: func(doParams) string { return "do" },
